@@ -1,0 +1,1 @@
+"""Demo data: recorded bluesky runs and the embedded MongoDB that serves them."""
