@@ -1,6 +1,8 @@
 """The two beamlines of the demo and what was measured there: visits, samples and scans."""
+# bluesky, ophyd and suitcase are partly untyped.
+# mypy: allow-untyped-calls
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -369,7 +371,7 @@ class Hxn(Beamline):
         lines = [(6.40, 90), (8.05, 700 * above_edge), (8.90, 120 * above_edge), (9.57, 0.0)]
         expected = 1.5 + sum(h * np.exp(-(((energy - e) / 0.07) ** 2)) for e, h in lines)
         scatter = 160 * np.exp(-(((energy - self.energy.position) / 0.09) ** 2))
-        return self.rng.poisson(expected + scatter)
+        return np.asarray(self.rng.poisson(expected + scatter))
 
     def _frame(self, index: int) -> Frame:
         """The zone plate's far field: a bright annulus textured by the sample."""
@@ -480,4 +482,4 @@ def _gup(proposal: str, title: str, pi_name: str, cycle: str, username: str) -> 
     }
 
 
-BEAMLINES: tuple[Callable[[Clock, Path], Beamline], ...] = (Csx, Hxn)
+BEAMLINES: tuple[type[Beamline], ...] = (Csx, Hxn)

@@ -4,6 +4,8 @@ They are ophyd devices driven by the real RunEngine, so that the documents have 
 real ones: an area detector that writes HDF5 and announces it as resource and datum, a
 spectrometer with arrays inline, axes and counters.
 """
+# bluesky, ophyd and suitcase are partly untyped.
+# mypy: allow-subclassing-any
 
 from collections import deque
 from collections.abc import Callable, Iterator

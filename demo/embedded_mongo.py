@@ -25,14 +25,16 @@ def embedded_mongo(storage: Path | None, port: int = 0) -> Iterator[str]:
     Raises RuntimeError, with the end of the log, if the server does not come up.
     """
     with ExitStack() as stack:
+        stop = _stop
         if storage is None:
             scratch = stack.enter_context(tempfile.TemporaryDirectory(prefix="embedded-mongo-"))
             storage = Path(scratch) / "db"
+            stop = _kill  # nothing to save, and an orderly end takes two seconds
         storage = storage.resolve()
         storage.mkdir(parents=True, exist_ok=True)
         log = storage.with_name(storage.name + ".log")
         server = _start(storage, port, log)
-        stack.callback(_stop, server)
+        stack.callback(stop, server)
         yield f"mongodb://127.0.0.1:{_wait_for_port(server, log)}"
 
 
@@ -72,5 +74,9 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
     try:
         server.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        server.kill()
-        server.wait()
+        _kill(server)
+
+
+def _kill(server: subprocess.Popen[bytes]) -> None:
+    server.kill()
+    server.wait()

@@ -5,7 +5,6 @@ import gzip
 import hashlib
 import json
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +14,9 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import ASCENDING, DESCENDING, TEXT, MongoClient
 from pymongo.database import Database
 
-RECORDING = Path(__file__).with_name("recording")
-METADATA = ("run_start", "event_descriptor", "event", "run_stop")
-ASSETS = ("resource", "datum")
+from demo.layout import ASSETS, DATABASES, METADATA, RECORDING
+
 MARKER = "demo_recording"
-
-
-@dataclass(frozen=True)
-class CatalogDatabases:
-    """Names of a catalog's metadata and assets database; they may be one and the same."""
-
-    metadata: str
-    assets: str
-
-
-DATABASES = {
-    "csx": CatalogDatabases("csx-metadata", "csx-assets"),
-    "hxn": CatalogDatabases("hxn-bluesky", "hxn-bluesky"),
-}
-
 _UNIQUE: dict[str, Any] = {"unique": True}
 _TIME_UP, _TIME_DOWN = ("time", ASCENDING), ("time", DESCENDING)
 # What suitcase-mongo's create_indexes() makes, without its text indexes.

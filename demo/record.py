@@ -3,6 +3,8 @@
 The documents come from the real RunEngine through suitcase-mongo. Time is simulated and ids are
 drawn from a seeded generator, so that a recording can be repeated and its ids stay the same.
 """
+# bluesky, ophyd and suitcase are partly untyped.
+# mypy: allow-subclassing-any, allow-untyped-calls
 
 import gzip
 import json
@@ -28,7 +30,7 @@ from suitcase.mongo_normalized import Serializer
 from demo.beamlines import BEAMLINES, Beamline, Shot, ShutterError
 from demo.devices import Clock
 from demo.embedded_mongo import embedded_mongo
-from demo.load import ASSETS, DATABASES, METADATA, RECORDING
+from demo.layout import ASSETS, DATABASES, METADATA, RECORDING
 
 Mongo = Database[dict[str, Any]]
 FIRST_SCAN_ID = {"csx": 148_201, "hxn": 92_117}
