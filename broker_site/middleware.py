@@ -1,0 +1,56 @@
+"""What every request gets: an id, timings, one log line."""
+
+import re
+import time
+import uuid
+from collections.abc import Callable
+
+import structlog
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import patch_vary_headers
+
+from broker_site.timing import phases, server_timing
+
+log = structlog.get_logger(__name__)
+ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{8,64}")
+
+
+class RequestContextMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        begin = time.perf_counter()
+        request_id = _request_id(request)
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        seconds: dict[str, float] = {}
+        phases.set(seconds)
+        response = self.get_response(request)
+        phases.set(None)
+        seconds["total"] = time.perf_counter() - begin
+        response["X-Request-ID"] = request_id
+        response["Server-Timing"] = server_timing(seconds)
+        if request.path.startswith("/api/"):
+            _forbid_sharing(response)
+        # The path only: a query string may hold what a caller looks for.
+        log.info(
+            "request",
+            method=request.method,
+            path=request.path,
+            status=response.status_code,
+            milliseconds=round(seconds["total"] * 1000, 1),
+        )
+        return response
+
+
+def _request_id(request: HttpRequest) -> str:
+    """The caller's own id where it is harmless, so that logs of several services join."""
+    given = request.headers.get("X-Request-ID", "")
+    return given if ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+
+
+def _forbid_sharing(response: HttpResponse) -> None:
+    """Answers depend on who asks: no shared cache may keep them."""
+    response.setdefault("Cache-Control", "private, no-cache")
+    patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))

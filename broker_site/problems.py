@@ -1,0 +1,105 @@
+"""Errors as problem details (RFC 9457): one shape for everything that goes wrong."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from broker_site.encoding import to_json
+
+MEDIA_TYPE = "application/problem+json"
+NOT_FOUND = "There is nothing here that you may read."
+
+
+class Problem(Exception):
+    """An error to tell the caller. `detail` says what to do about it."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+        **extra: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.extra = extra
+
+
+def not_found() -> Problem:
+    """The one answer for what is hidden and for what does not exist."""
+    return Problem(404, NOT_FOUND)
+
+
+def problem_response(problem: Problem) -> HttpResponse:
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        **problem.extra,
+    }
+    return HttpResponse(
+        to_json(body), status=problem.status, content_type=MEDIA_TYPE, headers=problem.headers
+    )
+
+
+def exception_handler(error: Exception, context: dict[str, Any]) -> HttpResponse | None:
+    """Django REST framework's hook. None lets a defect become a 500 with a traceback in the log."""
+    problem = as_problem(error)
+    if problem is None:
+        return None
+    request = context["request"]
+    if getattr(getattr(request, "accepted_renderer", None), "format", "") != "api":
+        return problem_response(problem)
+    # In the browsable API the same content is shown inside of its page.
+    return Response(
+        {"detail": problem.detail, **problem.extra}, problem.status, None, problem.headers
+    )
+
+
+def as_problem(error: Exception) -> Problem | None:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, Http404 | exceptions.NotFound):
+        return not_found()
+    if isinstance(error, PermissionDenied):
+        return Problem(403, "You may not do this.")
+    if not isinstance(error, exceptions.APIException):
+        return None
+    if isinstance(error, exceptions.ValidationError):
+        return Problem(400, _sentences(error.detail), errors=error.detail)
+    return Problem(error.status_code, str(error.detail), _headers(error))
+
+
+def _headers(error: exceptions.APIException) -> dict[str, str]:
+    headers = {}
+    if challenge := getattr(error, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(error, "wait", None):
+        headers["Retry-After"] = str(int(wait) + 1)
+    return headers
+
+
+def _sentences(detail: Any, name: str = "") -> str:
+    """`name: what is wrong` for each error of a serializer, nested ones included."""
+    if isinstance(detail, Mapping):
+        return "; ".join(_sentences(value, str(key)) for key, value in detail.items())
+    if isinstance(detail, list):
+        return "; ".join(_sentences(item, name) for item in detail)
+    return f"{name}: {detail}" if name and name != "non_field_errors" else str(detail)
+
+
+def error_view(status: int, detail: str) -> Any:
+    """A handler for errors outside of the API's views, such as an unknown path."""
+
+    def handler(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+        return problem_response(Problem(status, detail))
+
+    return handler

@@ -1,0 +1,208 @@
+"""Settings of the service. What differs between installations comes from the environment."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import dj_database_url
+
+from broker_site import environment
+from broker_site.environment import ConfigurationError
+from headers.catalogs import CatalogsError, load_catalogs
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+DEBUG = environment.boolean("BROKER_DEBUG", default=False)
+
+# Debug mode has keys of its own so that a checkout runs; production has no default.
+SECRET_KEY = environment.secret(
+    "BROKER_SECRET_KEY", "debug-only-secret-key-" * 2 if DEBUG else None
+)
+JWT_KEY = environment.secret("BROKER_JWT_KEY", "debug-only-jwt-key-" * 2 if DEBUG else None)
+if SECRET_KEY == JWT_KEY:
+    raise ConfigurationError("BROKER_JWT_KEY: must differ from BROKER_SECRET_KEY")
+
+ALLOWED_HOSTS = environment.words("BROKER_ALLOWED_HOSTS", "localhost,127.0.0.1")
+NUM_PROXIES = environment.integer("BROKER_NUM_PROXIES", 0)
+INLINE_BYTES = environment.integer("BROKER_INLINE_BYTES", 2**20)
+RESPONSE_BYTES = environment.integer("BROKER_RESPONSE_BYTES", 512 * 2**20)
+QUERY_SECONDS = environment.integer("BROKER_QUERY_SECONDS", 10, minimum=1)
+
+try:
+    CATALOGS = load_catalogs(BASE_DIR / environment.text("BROKER_CATALOGS", "catalogs.toml"))
+except CatalogsError as error:
+    raise ConfigurationError(f"BROKER_CATALOGS: {error}") from error
+
+INSTALLED_APPS = [
+    "broker_site",
+    "policies",
+    "headers",
+    "events",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+
+MIDDLEWARE = [
+    "broker_site.middleware.RequestContextMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+]
+
+ROOT_URLCONF = "broker_site.urls"
+WSGI_APPLICATION = "broker_site.wsgi.application"
+
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# -- Databases: SQL for people and policies, one MongoDB alias per catalog -----------------
+
+
+def _policy_database(url: str) -> dict[str, Any]:
+    try:
+        config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=600))
+    except (ValueError, dj_database_url.ParseError) as error:
+        raise ConfigurationError(f"DATABASE_URL: {error}") from error
+    if config["ENGINE"] == "django.db.backends.sqlite3":
+        path = BASE_DIR / config["NAME"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A write transaction takes its lock at once: two of them queue instead of failing.
+        options = {"transaction_mode": "IMMEDIATE", "timeout": 20}
+        options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
+        return config | {"NAME": str(path), "OPTIONS": options, "CONN_MAX_AGE": None}
+    return config | {"CONN_HEALTH_CHECKS": True}
+
+
+def _catalog_database(uri: str) -> dict[str, Any]:
+    name = unquote(urlsplit(uri).path.lstrip("/"))
+    return {"ENGINE": "django_mongodb_backend", "HOST": uri, "NAME": name, "TEST": {"MIRROR": None}}
+
+
+DATABASES = {
+    "default": _policy_database(environment.text("DATABASE_URL", "sqlite:///var/broker.sqlite3")),
+    **{f"catalog_{catalog.name}": _catalog_database(catalog.metadata) for catalog in CATALOGS},
+}
+DATABASE_ROUTERS = ["headers.routers.CatalogRouter"]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# -- People ---------------------------------------------------------------------------------
+
+AUTH_USER_MODEL = "policies.User"
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{name}"}
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "/login/"
+LOGIN_REDIRECT_URL = "/"
+LOGOUT_REDIRECT_URL = "/"
+
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "SIGNING_KEY": JWT_KEY,
+    "ISSUER": "data-broker-service",
+    "AUDIENCE": "data-broker-service",
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
+}
+
+# -- The API --------------------------------------------------------------------------------
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "policies.authentication.BearerAuthentication",
+        "policies.authentication.BrowserAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["policies.permissions.ReadOnly"],
+    "DEFAULT_RENDERER_CLASSES": [
+        "broker_site.renderers.JSONRenderer",
+        "broker_site.renderers.BrowsableRenderer",
+    ],
+    "DEFAULT_PARSER_CLASSES": ["broker_site.parsers.JSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "broker_site.problems.exception_handler",
+    "NUM_PROXIES": NUM_PROXIES,
+}
+
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Data Broker Service",
+    "DESCRIPTION": "Remote, policy-controlled access to bluesky runs in MongoDB.",
+    "VERSION": "1.0.0",
+    "OAS_VERSION": "3.1.0",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+}
+
+# -- The web side ---------------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "var" / "static"
+STATICFILES_DIRS = [BASE_DIR / "static"]
+# Without collectstatic (demo, tests) the files are served from where they are.
+WHITENOISE_USE_FINDERS = True
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_TZ = True
+
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": ["'self'"],
+        "img-src": ["'self'", "data:", "blob:"],
+        # Style attributes only: the admin and the plots set them; scripts stay strict.
+        "style-src": ["'self'", "'unsafe-inline'"],
+        "script-src": ["'self'"],
+        "object-src": ["'none'"],
+        "base-uri": ["'none'"],
+        "form-action": ["'self'"],
+        "frame-ancestors": ["'none'"],
+    }
+}
+SECURE_CONTENT_TYPE_NOSNIFF = True
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+# Cookies travel over TLS only, except on a developer's machine and behind no proxy at all.
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG and NUM_PROXIES > 0
+if NUM_PROXIES:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+DATA_UPLOAD_MAX_MEMORY_SIZE = 2**20
+
+LOGGING_CONFIG = None
+
+from broker_site.logs import configure_logging  # noqa: E402
+
+configure_logging(json_lines=not DEBUG)

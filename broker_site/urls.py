@@ -1,0 +1,32 @@
+"""All addresses of the service."""
+
+from django.contrib import admin
+from django.contrib.auth.views import LoginView, LogoutView
+from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
+
+from broker_site import health
+from broker_site.problems import NOT_FOUND, error_view
+
+api: list[URLPattern | URLResolver] = [
+    path("auth/", include("policies.urls")),
+    path("", include("headers.urls")),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+]
+
+urlpatterns = [
+    path("", RedirectView.as_view(pattern_name="header-list")),
+    path("api/v1/", include(api)),
+    path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    path("admin/", admin.site.urls),
+    path("login/", LoginView.as_view(), name="login"),
+    path("logout/", LogoutView.as_view(), name="logout"),
+    path("livez", health.livez, name="livez"),
+    path("readyz", health.readyz, name="readyz"),
+]
+
+handler400 = error_view(400, "The request is malformed.")
+handler403 = error_view(403, "You may not do this.")
+handler404 = error_view(404, NOT_FOUND)
+handler500 = error_view(500, "Something went wrong here. Tell the operators the X-Request-ID.")

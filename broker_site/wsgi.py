@@ -1,0 +1,25 @@
+"""Entry point of the production server. Refuses to start when a system check fails."""
+
+import os
+import sys
+
+from django.core.checks import ERROR, run_checks
+from django.core.handlers.wsgi import WSGIHandler
+from django.core.wsgi import get_wsgi_application
+
+from broker_site.environment import ConfigurationError
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_site.settings")
+
+
+def _application() -> WSGIHandler:
+    try:
+        handler = get_wsgi_application()
+    except ConfigurationError as error:
+        sys.exit(f"Configuration error: {error}")
+    if serious := [message for message in run_checks() if message.level >= ERROR]:
+        sys.exit("Refusing to start:\n" + "\n".join(str(message) for message in serious))
+    return handler
+
+
+application = _application()

@@ -1,0 +1,102 @@
+"""Connections to the catalogs' MongoDB databases, for the repository modules only."""
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+from bson.codec_options import CodecOptions, DatetimeConversion
+from django.conf import settings
+from pymongo import MongoClient
+from pymongo.database import Database
+from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
+
+from headers.catalogs import Catalog
+
+Doc = dict[str, Any]
+
+CONNECT_SECONDS = 2
+REST_AFTER_FAILURE_SECONDS = 3
+BAD_PATTERN_CODES = {2, 51091}
+"""how MongoDB answers a regular expression or a value that it does not take"""
+
+# Text that is not UTF-8 and dates beyond Python's are read as well as they can be.
+CODEC: CodecOptions[Doc] = CodecOptions(
+    tz_aware=True,
+    unicode_decode_error_handler="replace",
+    datetime_conversion=DatetimeConversion.DATETIME_AUTO,
+)
+
+
+class CatalogUnavailable(Exception):
+    """The database of a catalog is away, refuses us, or took too long."""
+
+    def __init__(self, catalog: Catalog, reason: str) -> None:
+        super().__init__(f"catalog {catalog.name}: {reason}")
+        self.catalog = catalog
+
+
+class QueryRefused(ValueError):
+    """The database does not accept a value of the caller's query."""
+
+
+def query_milliseconds() -> int:
+    """The time limit that goes with every command."""
+    return int(settings.QUERY_SECONDS * 1000)
+
+
+@cache
+def database(uri: str) -> Database[Doc]:
+    """The database that a catalog's URI names. One client per URI and process."""
+    client: MongoClient[Doc] = MongoClient(
+        uri,
+        appname="data-broker-service",
+        connectTimeoutMS=CONNECT_SECONDS * 1000,
+        serverSelectionTimeoutMS=CONNECT_SECONDS * 1000,
+        # Later than the limit that the server is given, for a server that hangs.
+        socketTimeoutMS=query_milliseconds() + 2000,
+    )
+    return client.get_default_database(codec_options=CODEC)
+
+
+class _Resting:
+    """Catalogs that failed a moment ago, so that not every request waits for them."""
+
+    def __init__(self) -> None:
+        self._until: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def begin(self, catalog: Catalog) -> None:
+        with self._lock:
+            self._until[catalog.metadata] = time.monotonic() + REST_AFTER_FAILURE_SECONDS
+
+    def clear(self) -> None:
+        with self._lock:
+            self._until.clear()
+
+    def includes(self, catalog: Catalog) -> bool:
+        return time.monotonic() < self._until.get(catalog.metadata, 0.0)
+
+
+resting = _Resting()
+
+
+@contextmanager
+def asking(catalog: Catalog) -> Iterator[None]:
+    """Turns what the driver raises into CatalogUnavailable or QueryRefused."""
+    if resting.includes(catalog):
+        raise CatalogUnavailable(catalog, "did not answer a moment ago")
+    try:
+        yield
+    except ExecutionTimeout as error:
+        reason = f"the query took longer than {settings.QUERY_SECONDS} s"
+        raise CatalogUnavailable(catalog, reason) from error
+    except OperationFailure as error:
+        if error.code in BAD_PATTERN_CODES:
+            raise QueryRefused("the database does not take this query") from error
+        raise CatalogUnavailable(catalog, "the database refused the command") from error
+    except PyMongoError as error:
+        resting.begin(catalog)
+        raise CatalogUnavailable(catalog, "the database does not answer") from error

@@ -1,0 +1,60 @@
+"""What the streams of a run hold, told from its descriptors."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+Doc = Mapping[str, Any]
+
+STREAM_REFERENCE = "STREAM:"
+"""`external` of data that was recorded without any reference in MongoDB"""
+
+
+def stream_name(descriptor: Doc) -> str:
+    """Old descriptors have no name; they are of the only stream there was, primary."""
+    name = descriptor.get("name")
+    return name if isinstance(name, str) and name else "primary"
+
+
+def describe_streams(descriptors: Iterable[Doc], counts: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Each stream with its descriptors, number of events and fields, in order of appearance.
+
+    `counts` is the number of events by stream name. Of a field that several
+    descriptors have, the last one tells.
+    """
+    streams: dict[str, dict[str, Any]] = {}
+    for descriptor in descriptors:
+        name = stream_name(descriptor)
+        empty = {"name": name, "descriptors": [], "event_count": counts.get(name, 0), "fields": {}}
+        stream = streams.setdefault(name, empty)
+        stream["descriptors"].append(descriptor.get("uid"))
+        stream["fields"] |= _fields(descriptor)
+    return list(streams.values())
+
+
+def recorded_counts(stop: Doc | None, names: Iterable[str]) -> dict[str, int] | None:
+    """Events by stream as the stop document tells them, None unless it does for every stream."""
+    recorded = (stop or {}).get("num_events")
+    if not isinstance(recorded, Mapping):
+        return None
+    counts = {name: recorded.get(name) for name in names}
+    whole = {name: count for name, count in counts.items() if type(count) is int}
+    return whole if len(whole) == len(counts) else None
+
+
+def _fields(descriptor: Doc) -> dict[str, dict[str, Any]]:
+    keys = descriptor.get("data_keys")
+    if not isinstance(keys, Mapping):
+        return {}
+    return {name: _field(key) for name, key in keys.items() if isinstance(key, Mapping)}
+
+
+def _field(key: Mapping[str, Any]) -> dict[str, Any]:
+    external = key.get("external")
+    return {
+        "dtype": key.get("dtype"),
+        "shape": key.get("shape"),
+        "units": key.get("units"),
+        "source": key.get("source"),
+        "external": external,
+        "available": not str(external or "").startswith(STREAM_REFERENCE),
+    }

@@ -1,0 +1,278 @@
+"""Routes under /api/v1/ that serve runs."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.utils.http import parse_etags, urlencode
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from broker_site.cursors import purpose
+from broker_site.encoding import to_json
+from broker_site.parameters import Parameters, PlainText
+from broker_site.problems import Problem, not_found
+from headers.catalogs import Catalog
+from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
+from headers.mongo import CatalogUnavailable, QueryRefused
+from headers.paging import run_page
+from headers.queries import QueryError, field_path, parse_query
+from headers.repositories import Run, count_events
+from headers.selection import EXIT_STATUSES, Selection, moment, select
+from headers.streams import describe_streams, recorded_counts, stream_name
+from policies.access import Access
+from policies.requests import access_for
+
+MAX_PAGE = 1000
+MAX_FACETS = 10
+INT64 = 2**63
+
+
+class HeaderFilters(Parameters):
+    """The filters that lists, counts and facets of runs share."""
+
+    query = serializers.CharField(
+        required=False, max_length=65_536, help_text="JSON, see the query grammar"
+    )
+    catalog = serializers.ChoiceField([c.name for c in settings.CATALOGS], required=False)
+    beamline = serializers.ChoiceField(
+        sorted({c.beamline for c in settings.CATALOGS}), required=False
+    )
+    proposal = PlainText(required=False)
+    plan_name = PlainText(required=False)
+    scan_id = serializers.IntegerField(required=False, min_value=-INT64, max_value=INT64 - 1)
+    uid = PlainText(required=False, min_length=5, help_text="prefix of the uid")
+    since = serializers.CharField(
+        required=False, max_length=64, help_text="inclusive: epoch, ISO 8601, 2026, 2026-07, …"
+    )
+    until = serializers.CharField(required=False, max_length=64, help_text="exclusive")
+    exit_status = serializers.ChoiceField(EXIT_STATUSES, required=False)
+    search = PlainText(required=False, help_text="words that must all be found")
+
+
+class HeaderListParameters(HeaderFilters):
+    ordering = serializers.ChoiceField(("-time", "time"), default="-time")
+    include = serializers.ChoiceField(("descriptors",), required=False)
+    page_size = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=100)
+    cursor = serializers.CharField(required=False, max_length=2000)
+
+
+class FacetParameters(HeaderFilters):
+    fields = serializers.CharField(  # type: ignore[assignment]
+        max_length=2000, help_text="comma-separated paths: plan_name, catalog, proposal, …"
+    )
+
+
+class RunView(APIView):
+    """Base of every route that reads runs: knows the caller's access, speaks in problems."""
+
+    def runs(self, catalogs: tuple[Catalog, ...] = settings.CATALOGS) -> MergedRuns:
+        return MergedRuns(catalogs, access_for(self.request))
+
+    def run(self, key: str) -> Run:
+        """The run that a key of the path names."""
+        return self.runs().find(key)
+
+    def handle_exception(self, error: Exception) -> Response:
+        return super().handle_exception(as_problem(error))
+
+
+def as_problem(error: Exception) -> Exception:
+    """What a caller is told of what went wrong with runs."""
+    match error:
+        case RunNotFound():
+            return not_found()
+        case AmbiguousKey():
+            return Problem(409, "Several runs start with this; use more characters of the uid.")
+        case CatalogsUnavailable():
+            return unavailable(error.names)
+        case CatalogUnavailable():
+            return unavailable([error.catalog.name])
+        case QueryError():
+            return Problem(400, f"query: {error}", path=error.path)
+        case QueryRefused():
+            return Problem(400, f"query: {error}; check its patterns and values.")
+    return error
+
+
+def unavailable(names: list[str]) -> Problem:
+    detail = f"No answer from the database of {', '.join(names)}. Try again soon."
+    return Problem(503, detail, {"Retry-After": "5"}, unavailable=names)
+
+
+class HeaderListView(RunView):
+    @extend_schema(parameters=[HeaderListParameters], responses={200: dict[str, Any]})
+    def get(self, request: Request) -> Response:
+        """Runs, newest first, one page at a time."""
+        given = HeaderListParameters.of(request)
+        merged, selections = chosen_runs(request, given)
+        bound = {k: v for k, v in given.items() if k not in ("cursor", "page_size")}
+        page = run_page(
+            merged,
+            selections,
+            given["page_size"],
+            salt=purpose("headers", request.user.pk, sorted(bound.items())),
+            cursor=given.get("cursor"),
+            newest_first=given["ordering"] == "-time",
+            descriptors=given.get("include") == "descriptors",
+        )
+        content = {
+            "next": page_link(request, page.next),
+            "previous": page_link(request, page.previous),
+            "results": [header(run, "include" in given) for run in page.runs],
+        }
+        return Response(content | missing(merged), headers=missing_warning(merged))
+
+
+class HeaderCountView(RunView):
+    @extend_schema(parameters=[HeaderFilters], responses={200: dict[str, Any]})
+    def get(self, request: Request) -> Response:
+        """How many runs the same filters select."""
+        merged, selections = chosen_runs(request, HeaderFilters.of(request))
+        content = {"count": merged.count(selections)}
+        return Response(content | missing(merged), headers=missing_warning(merged))
+
+
+class HeaderFacetsView(RunView):
+    @extend_schema(parameters=[FacetParameters], responses={200: dict[str, Any]})
+    def get(self, request: Request) -> Response:
+        """The most frequent values of fields among the runs that the same filters select."""
+        given = FacetParameters.of(request)
+        paths = _facet_paths(given["fields"])
+        merged, selections = chosen_runs(request, given)
+        content: dict[str, Any] = {
+            path: [
+                {"value": value, "count": count} for value, count in merged.facet(selections, path)
+            ]
+            for path in paths
+        }
+        return Response(content | missing(merged), headers=missing_warning(merged))
+
+
+class HeaderDetailView(RunView):
+    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    def get(self, request: Request, key: str) -> Response:
+        """One run, with its descriptors and streams."""
+        Parameters.of(request)
+        run = self.run(key)
+        content = header(run, with_descriptors=True) | {"streams": streams(run)}
+        return cached_response(request, run, content)
+
+
+class HeaderStreamsView(RunView):
+    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    def get(self, request: Request, key: str) -> Response:
+        """The streams of a run: their fields, shapes, units and numbers of events."""
+        Parameters.of(request)
+        run = self.run(key)
+        return cached_response(request, run, streams(run))
+
+
+class DescriptorDetailView(RunView):
+    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    def get(self, request: Request, uid: str) -> Response:
+        """An event descriptor as it is stored."""
+        Parameters.of(request)
+        run, descriptor = self.runs().of_descriptor(uid)
+        return cached_response(request, run, descriptor)
+
+
+def chosen_runs(
+    request: Request, given: Mapping[str, Any]
+) -> tuple[MergedRuns, dict[str, Selection]]:
+    """The catalogs that the filters leave, and what to select in each."""
+    access = access_for(request)
+    catalogs = [catalog for catalog in settings.CATALOGS if _is_chosen(catalog, given)]
+    selections = {catalog.name: _selection(catalog, access, given) for catalog in catalogs}
+    return MergedRuns(catalogs, access), selections
+
+
+def _is_chosen(catalog: Catalog, given: Mapping[str, Any]) -> bool:
+    wanted = {"catalog": catalog.name, "beamline": catalog.beamline}
+    return all(given.get(name, value) == value for name, value in wanted.items())
+
+
+def _selection(catalog: Catalog, access: Access, given: Mapping[str, Any]) -> Selection:
+    proposal = given.get("proposal")
+    return select(
+        parse_query(given.get("query", "{}")),
+        proposal=access.in_proposals(catalog, frozenset({proposal})).mongo() if proposal else None,
+        plan_name=given.get("plan_name"),
+        scan_id=given.get("scan_id"),
+        uid=given.get("uid"),
+        since=_moment(catalog, given, "since"),
+        until=_moment(catalog, given, "until"),
+        exit_status=given.get("exit_status"),
+        search=given.get("search", ""),
+    )
+
+
+def _moment(catalog: Catalog, given: Mapping[str, Any], name: str) -> float | None:
+    if name not in given:
+        return None
+    try:
+        return moment(given[name], catalog.timezone)
+    except ValueError as error:
+        raise Problem(400, f"{name}: {error}") from None
+
+
+def _facet_paths(fields: str) -> list[str]:
+    paths = list(dict.fromkeys(path.strip() for path in fields.split(",")))
+    if len(paths) > MAX_FACETS:
+        raise Problem(400, f"fields: at most {MAX_FACETS} at a time.")
+    return [field_path(path, "fields") for path in paths]
+
+
+def header(run: Run, with_descriptors: bool) -> dict[str, Any]:
+    """A run as the routes tell it."""
+    content = {
+        "uid": run.uid,
+        "catalog": run.catalog.name,
+        "proposal": run.proposal,
+        "start": run.start,
+        "stop": run.stop,
+    }
+    return content | {"descriptors": run.descriptors} if with_descriptors else content
+
+
+def streams(run: Run) -> list[dict[str, Any]]:
+    names = {stream_name(descriptor) for descriptor in run.descriptors}
+    counts = recorded_counts(run.stop, names)
+    return describe_streams(run.descriptors, count_events(run) if counts is None else counts)
+
+
+def page_link(request: Request, cursor: str | None) -> str | None:
+    """The address of the page that a cursor points at, with the parameters of this one."""
+    if cursor is None:
+        return None
+    query = request.query_params.dict() | {"cursor": cursor}
+    return request.build_absolute_uri(f"{request.path}?{urlencode(query)}")
+
+
+def missing(merged: MergedRuns) -> dict[str, list[str]]:
+    """Names the catalogs that did not answer, in an answer that lacks their runs."""
+    return {"unavailable": merged.unavailable} if merged.unavailable else {}
+
+
+def missing_warning(merged: MergedRuns) -> dict[str, str]:
+    if not merged.unavailable:
+        return {}
+    return {"Warning": f'199 - "no answer from {", ".join(merged.unavailable)}"'}
+
+
+def cached_response(request: Request, run: Run, content: Any) -> Response:
+    """An answer about a run; of a complete one, a caller's copy with the same ETag will do."""
+    response = Response(content)
+    if run.stop is None:
+        return response
+    written = to_json(content)
+    kind = request.accepted_renderer.format
+    etag = f'"{hashlib.blake2b(written + kind.encode(), digest_size=16).hexdigest()}"'
+    response["ETag"] = etag
+    if etag in parse_etags(request.headers.get("If-None-Match", "")):
+        return Response(status=304, headers={"ETag": etag})
+    return response

@@ -1,0 +1,21 @@
+#!/usr/bin/env python
+"""Command line of the service: `python manage.py help`."""
+
+import os
+import sys
+
+from broker_site.environment import ConfigurationError
+
+
+def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_site.settings")
+    from django.core.management import execute_from_command_line
+
+    try:
+        execute_from_command_line(sys.argv)
+    except ConfigurationError as error:
+        sys.exit(f"Configuration error: {error}")
+
+
+if __name__ == "__main__":
+    main()

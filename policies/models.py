@@ -1,0 +1,164 @@
+"""People, proposals and permissions, in the SQL database."""
+
+import uuid
+
+from django.conf import settings
+from django.contrib.auth.models import AbstractUser
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+
+identifier = RegexValidator(
+    r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
+    "Use letters, digits, '.', '_' and '-', beginning with a letter or a digit.",
+)
+
+
+class User(AbstractUser):
+    data_admin = models.BooleanField(
+        default=False, help_text="May read every run of every beamline, as superusers may."
+    )
+
+    @property
+    def reads_everything(self) -> bool:
+        return self.is_active and (self.is_superuser or self.data_admin)
+
+
+class Beamline(models.Model):
+    name = models.CharField(
+        max_length=100,
+        unique=True,
+        validators=[identifier],
+        help_text="As in `beamline` of the catalogs file, e.g. csx.",
+    )
+    title = models.CharField(max_length=200, blank=True)
+    staff = models.ManyToManyField(
+        settings.AUTH_USER_MODEL,
+        blank=True,
+        related_name="staffed_beamlines",
+        help_text="May read every run of this beamline that is not in a locked proposal.",
+    )
+
+    class Meta:
+        ordering = ("name",)
+
+    def __str__(self) -> str:
+        return self.title or self.name
+
+
+class ProposalQuerySet(models.QuerySet["Proposal"]):
+    def public(self) -> "ProposalQuerySet":
+        """Proposals that everybody may read now."""
+        return self.filter(public_from__lte=timezone.now(), proprietary=False, locked=False)
+
+    def readable_by(self, user_id: int | None) -> "ProposalQuerySet":
+        """Proposals that are public, or that the user is a current member of; none is locked."""
+        if user_id is None:
+            return self.public()
+        current = Membership.objects.current().filter(user_id=user_id).values("proposal")
+        public = Q(public_from__lte=timezone.now(), proprietary=False)
+        return self.filter(public | Q(pk__in=current), locked=False)
+
+
+class Proposal(models.Model):
+    proposal_id = models.CharField(max_length=100, unique=True, validators=[identifier])
+    title = models.CharField(max_length=500, blank=True)
+    beamlines = models.ManyToManyField(Beamline, blank=True, related_name="proposals")
+    public_from = models.DateTimeField(
+        null=True, blank=True, help_text="Everybody may read its runs from then on. Empty: never."
+    )
+    proprietary = models.BooleanField(default=False, help_text="Never public, whatever the date.")
+    locked = models.BooleanField(default=False, help_text="Only data admins may read its runs.")
+    members = models.ManyToManyField(
+        settings.AUTH_USER_MODEL, through="Membership", related_name="proposals", blank=True
+    )
+
+    objects = ProposalQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("proposal_id",)
+
+    def __str__(self) -> str:
+        return f"{self.proposal_id} {self.title}".strip()
+
+    @property
+    def is_public(self) -> bool:
+        released = self.public_from is not None and self.public_from <= timezone.now()
+        return released and not self.proprietary and not self.locked
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def current(self) -> "MembershipQuerySet":
+        return self.filter(Q(expires=None) | Q(expires__gt=timezone.now()))
+
+
+class Membership(models.Model):
+    class Role(models.TextChoices):
+        PI = "pi", "Principal investigator"
+        MEMBER = "member", "Member"
+
+    proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="memberships")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
+    )
+    role = models.CharField(max_length=20, choices=Role.choices, default=Role.MEMBER)
+    expires = models.DateTimeField(
+        null=True, blank=True, help_text="The membership ends then. Empty: it does not end."
+    )
+
+    objects = MembershipQuerySet.as_manager()
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("proposal", "user"), name="one_membership_each"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user} in {self.proposal.proposal_id}"
+
+    @property
+    def is_current(self) -> bool:
+        return self.expires is None or self.expires > timezone.now()
+
+
+class RunOverride(models.Model):
+    """The proposal a run really belongs to, where its document names another one."""
+
+    catalog = models.CharField(max_length=100, validators=[identifier])
+    run_uid = models.CharField(max_length=100)
+    proposal = models.ForeignKey(Proposal, on_delete=models.PROTECT, related_name="overrides")
+    reason = models.CharField(max_length=500)
+    created = models.DateTimeField(auto_now_add=True, editable=False)
+    created_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, editable=False
+    )
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("catalog", "run_uid"), name="one_override_per_run"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.run_uid} → {self.proposal.proposal_id}"
+
+
+class Session(models.Model):
+    """One sign-in of a program: its access and refresh tokens work as long as it does."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_sessions"
+    )
+    refresh_id = models.UUIDField(help_text="jti of the one refresh token that is not spent")
+    password_hash = models.CharField(
+        max_length=128, help_text="ends the session when the password changes"
+    )
+    created = models.DateTimeField(auto_now_add=True)
+    refreshed = models.DateTimeField(auto_now=True)
+    expires = models.DateTimeField()
+    ended = models.DateTimeField(null=True, blank=True)
+    end_reason = models.CharField(max_length=50, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.user} since {self.created:%Y-%m-%d %H:%M}"

@@ -1,0 +1,136 @@
+"""Sign-in of programs: signed tokens over a session in the database.
+
+The session decides, the tokens only point at it: an access token stops working the
+moment its session ends, the user is deactivated or the password changes. A refresh
+token works once; one that is spent ends the session, because somebody has a copy.
+"""
+
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, cast
+
+import structlog
+from django.conf import settings
+from django.utils import timezone
+from django.utils.crypto import constant_time_compare
+from rest_framework_simplejwt.exceptions import TokenBackendError
+from rest_framework_simplejwt.state import token_backend
+
+from policies.models import Session, User
+
+log = structlog.get_logger(__name__)
+
+ACCESS = cast(timedelta, settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"])
+REFRESH = cast(timedelta, settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
+
+
+class TokenRefused(Exception):
+    """The token is not valid (any more). Nothing more is said to the caller."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    access: str
+    refresh: str
+    expires_in: int
+    """seconds until the access token expires"""
+
+
+@dataclass(frozen=True)
+class Claims:
+    session: uuid.UUID
+    token_id: uuid.UUID
+
+
+def begin_session(user: User) -> Tokens:
+    """A new session; the user has proven who they are."""
+    session = Session.objects.create(
+        user=user,
+        refresh_id=uuid.uuid4(),
+        password_hash=user.get_session_auth_hash(),
+        expires=timezone.now() + REFRESH,
+    )
+    return _tokens(session)
+
+
+def session_of(access_token: str) -> Session:
+    """The running session that an access token points at, with its user."""
+    return _running(_claims(access_token, "access").session)
+
+
+def refresh_session(refresh_token: str) -> Tokens:
+    """New tokens for a refresh token, which is spent by this."""
+    claims = _claims(refresh_token, "refresh")
+    session = _running(claims.session)
+    session.refresh_id = uuid.uuid4()
+    session.expires = timezone.now() + REFRESH
+    # One statement both checks and spends: of many at the same time, one wins.
+    won = Session.objects.filter(pk=session.pk, refresh_id=claims.token_id, ended=None).update(
+        refresh_id=session.refresh_id, refreshed=timezone.now(), expires=session.expires
+    )
+    if not won:
+        end_session(session, "refresh token used twice")
+        raise TokenRefused
+    return _tokens(session)
+
+
+def end_session(session: Session, reason: str) -> None:
+    """Its tokens stop working at once."""
+    ended = Session.objects.filter(pk=session.pk, ended=None).update(
+        ended=timezone.now(), end_reason=reason
+    )
+    if ended:
+        log.info("session ended", user_id=session.user_id, session=str(session.pk), reason=reason)
+
+
+def _running(session_id: uuid.UUID) -> Session:
+    session = Session.objects.select_related("user").filter(pk=session_id, ended=None).first()
+    if session is None or session.expires <= timezone.now() or not session.user.is_active:
+        raise TokenRefused
+    if not constant_time_compare(session.password_hash, session.user.get_session_auth_hash()):
+        raise TokenRefused
+    return session
+
+
+def _tokens(session: Session) -> Tokens:
+    return Tokens(
+        access=_signed(session, "access", uuid.uuid4(), ACCESS),
+        refresh=_signed(session, "refresh", session.refresh_id, REFRESH),
+        expires_in=int(ACCESS.total_seconds()),
+    )
+
+
+def _signed(session: Session, kind: str, token_id: uuid.UUID, lifetime: timedelta) -> str:
+    now = int(time.time())
+    return token_backend.encode(
+        {
+            "token_type": kind,
+            "sub": str(session.user_id),
+            "sid": str(session.pk),
+            "jti": str(token_id),
+            "iat": now,
+            "exp": now + int(lifetime.total_seconds()),
+        }
+    )
+
+
+def _claims(token: str, kind: str) -> Claims:
+    """What a token says, after its signature, times, audience and kind are checked."""
+    try:
+        payload: dict[str, Any] = token_backend.decode(cast(Any, token))  # stubs ask for a Token
+    except (TokenBackendError, ValueError, TypeError, UnicodeError):
+        raise TokenRefused from None
+    # The signature says who wrote it, not that it is well-formed.
+    times = (payload.get("exp"), payload.get("iat"))
+    if payload.get("token_type") != kind or any(type(value) is not int for value in times):
+        raise TokenRefused
+    return Claims(_uuid(payload.get("sid")), _uuid(payload.get("jti")))
+
+
+def _uuid(value: object) -> uuid.UUID:
+    try:
+        return uuid.UUID(value if isinstance(value, str) else "")
+    except ValueError:
+        raise TokenRefused from None

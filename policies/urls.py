@@ -1,0 +1,10 @@
+from django.urls import path
+
+from policies import views
+
+urlpatterns = [
+    path("token/", views.TokenView.as_view(), name="token"),
+    path("token/refresh/", views.TokenRefreshView.as_view(), name="token-refresh"),
+    path("logout/", views.LogoutView.as_view(), name="logout"),
+    path("whoami/", views.WhoAmIView.as_view(), name="whoami"),
+]

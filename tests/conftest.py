@@ -1,0 +1,181 @@
+"""Shared fixtures: an embedded MongoDB, the people of the stories, and clients that act as them.
+
+The actors are alice (member of proposal 310000), bob (member of 310001), sue (staff of
+csx), dan (data admin) and nobody (anonymous). Proposal 312000 is public.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+from django.conf import settings
+from django.core.cache import cache
+from django.test.utils import setup_databases, teardown_databases
+from django.utils import timezone
+from pymongo import monitoring
+from rest_framework.test import APIClient
+
+from demo.embedded_mongo import embedded_mongo
+from headers.catalogs import Catalog
+from headers.mongo import database, resting
+from policies.models import Beamline, Membership, Proposal, User
+from policies.sessions import begin_session
+from tests import settings as test_settings
+from tests.documents import Recorder
+
+ACTORS = ("alice", "bob", "sue", "dan", "nobody")
+PASSWORD = "correct-horse-battery"
+COLLECTIONS = ("run_start", "run_stop", "event_descriptor", "event", "resource", "datum")
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    """Only the SQL database is Django's to create; the catalogs are made by `recorder`."""
+    with django_db_blocker.unblock():
+        created = setup_databases(0, False, aliases={"default": None})
+    yield
+    with django_db_blocker.unblock():
+        teardown_databases(created, 0)
+
+
+@pytest.fixture(scope="session")
+def mongo_uri() -> Iterator[str]:
+    """A running MongoDB: the embedded one, or the one of BROKER_TEST_MONGO_URI."""
+    with ExitStack() as stack:
+        if hasattr(test_settings, "MONGO_PORT"):
+            stack.enter_context(embedded_mongo(None, test_settings.MONGO_PORT))
+        yield str(test_settings.MONGO_URI)
+        client: pymongo.MongoClient[dict[str, Any]] = pymongo.MongoClient(test_settings.MONGO_URI)
+        for name in client.list_database_names():
+            if name.startswith(test_settings.PREFIX):
+                client.drop_database(name)
+        client.close()
+        shutil.rmtree(test_settings.FOLDER, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def _indexed(mongo_uri: str) -> None:
+    for catalog in settings.CATALOGS:
+        metadata, assets = database(catalog.metadata), database(catalog.assets)
+        metadata.run_start.create_index("uid", unique=True)
+        metadata.run_start.create_index([("time", -1), ("_id", -1)])
+        metadata.run_start.create_index("data_session")
+        metadata.run_stop.create_index("run_start", unique=True)
+        metadata.event_descriptor.create_index("uid", unique=True)
+        metadata.event_descriptor.create_index([("run_start", 1), ("time", 1)])
+        metadata.event.create_index([("descriptor", -1), ("time", 1)])
+        assets.resource.create_index("uid")
+        assets.datum.create_index("datum_id", unique=True)
+
+
+@pytest.fixture
+def catalogs(_indexed: None) -> dict[str, Catalog]:
+    """The two catalogs of the tests, csx and hxn, empty."""
+    resting.clear()
+    for catalog in settings.CATALOGS:
+        for uri in {catalog.metadata, catalog.assets}:
+            for name in COLLECTIONS:
+                database(uri)[name].delete_many({})
+    return {catalog.name: catalog for catalog in settings.CATALOGS}
+
+
+@pytest.fixture
+def recorder(catalogs: dict[str, Catalog]) -> Recorder:
+    """Writes bluesky documents into the catalogs."""
+    return Recorder(catalogs)
+
+
+@dataclass(frozen=True)
+class People:
+    alice: User
+    bob: User
+    sue: User
+    dan: User
+
+
+@pytest.fixture
+def people(db: None) -> People:
+    """alice, bob, sue and dan with their proposals 310000, 310001 and the public 312000."""
+    cache.clear()
+    users = {
+        name: User.objects.create_user(name, f"{name}@example.org", PASSWORD)
+        for name in ("alice", "bob", "sue", "dan")
+    }
+    User.objects.filter(username="dan").update(data_admin=True)
+    csx = Beamline.objects.create(name="csx", title="CSX 23-ID-1")
+    hxn = Beamline.objects.create(name="hxn", title="HXN 3-ID")
+    csx.staff.add(users["sue"])
+    yesterday = timezone.now() - timedelta(days=1)
+    for proposal_id, member, public_from in (
+        ("310000", "alice", None),
+        ("310001", "bob", None),
+        ("312000", None, yesterday),
+    ):
+        proposal = Proposal.objects.create(proposal_id=proposal_id, public_from=public_from)
+        proposal.beamlines.set([csx, hxn])
+        if member:
+            Membership.objects.create(proposal=proposal, user=users[member], role="pi")
+    return People(**{name: User.objects.get(username=name) for name in users})
+
+
+Actor = Callable[[str], APIClient]
+
+
+@pytest.fixture
+def acting_as(people: People) -> Actor:
+    """A client that sends the access token of an actor; of "nobody", one that sends none."""
+
+    def client(name: str) -> APIClient:
+        api = APIClient()
+        if name != "nobody":
+            access = begin_session(getattr(people, name)).access
+            api.credentials(HTTP_AUTHORIZATION=f"Bearer {access}")
+        return api
+
+    return client
+
+
+class Commands(monitoring.CommandListener):
+    """The MongoDB commands that were sent while it listened, by name."""
+
+    def __init__(self) -> None:
+        self.sent: list[monitoring.CommandStartedEvent] = []
+
+    @property
+    def names(self) -> list[str]:
+        return [event.command_name for event in self.sent]
+
+    def started(self, event: monitoring.CommandStartedEvent) -> None:
+        self.sent.append(event)
+
+    def succeeded(self, event: monitoring.CommandSucceededEvent) -> None:
+        """Only what is sent counts."""
+
+    def failed(self, event: monitoring.CommandFailedEvent) -> None:
+        """Only what is sent counts."""
+
+
+_listener = Commands()
+monitoring.register(_listener)
+
+
+@pytest.fixture
+def commands(catalogs: dict[str, Catalog]) -> Commands:
+    """Listens to what the test sends to MongoDB; `commands.sent.clear()` begins anew."""
+    _listener.sent.clear()
+    return _listener
+
+
+@pytest.fixture
+def data_folder() -> Iterator[Path]:
+    """Where the catalog csx finds detector files recorded under /facility/data."""
+    folder = test_settings.FOLDER / "data"
+    folder.mkdir(parents=True, exist_ok=True)
+    yield folder
+    shutil.rmtree(folder)
