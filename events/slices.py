@@ -1,9 +1,9 @@
 """Basic slices as text: parsed, applied to a shape, and weighed, without touching any data.
 
 The grammar is what numpy calls basic indexing, without ``newaxis``: ``0:10,::2,5``, ``...,-1``.
-An applied slice is a :class:`Selection`: per axis of the source either an ``int`` (the axis goes) or a
-``range`` (the axis stays). ``range(n)[s]`` has exactly numpy's semantics, so nothing is computed here
-that Python does not already know.
+An applied slice is a :class:`Selection`: per axis of the source either an ``int`` (the axis goes)
+or a ``range`` (the axis stays). ``range(n)[s]`` has exactly numpy's semantics, so nothing is
+computed here that Python does not already know.
 """
 
 import math
@@ -37,8 +37,8 @@ class OverBudget(ValueError):
 
     def __init__(self, shape: tuple[int, ...], nbytes: int, budget: int, suggestion: str) -> None:
         super().__init__(
-            f"The answer would be {list(shape)}, {nbytes} bytes; at most {budget} bytes are served. "
-            f"Ask for less, for example slice={suggestion}"
+            f"The answer would be {list(shape)}, {nbytes} bytes; at most {budget} bytes are "
+            f"served. Ask for less, for example slice={suggestion}"
         )
         self.shape, self.nbytes, self.budget = shape, nbytes, budget
         self.suggestion = suggestion
@@ -58,9 +58,7 @@ class Selection:
     @property
     def index(self) -> tuple[int | slice, ...]:
         """The same selection as an index that numpy takes."""
-        return tuple(
-            axis if isinstance(axis, int) else as_slice(axis) for axis in self.axes
-        )
+        return tuple(axis if isinstance(axis, int) else as_slice(axis) for axis in self.axes)
 
     def __str__(self) -> str:
         return ",".join(_as_text(axis) for axis in self.axes)
@@ -72,7 +70,7 @@ def parse(text: str) -> tuple[Item, ...]:
     Raises
     ------
     SliceError
-        The text is too long, is no slice, or names ``...`` twice, step 0 or a number beyond 64 bits.
+        The text is too long, is no slice, or has ``...`` twice, step 0, a number beyond 64 bits.
     """
     if len(text) > MAX_TEXT:
         raise SliceError(f"The slice is longer than {MAX_TEXT} characters.")
@@ -128,6 +126,13 @@ def compose(outer: Axis, inner: Axis) -> Axis:
     if isinstance(outer, int):
         raise TypeError("an axis that is gone cannot be sliced again")
     return outer[inner] if isinstance(inner, int) else outer[as_slice(inner)]
+
+
+def span(axis: Axis) -> int:
+    """How many indices the selection spans, those it skips included."""
+    if isinstance(axis, int):
+        return 1
+    return abs(axis[-1] - axis[0]) + 1 if axis else 0
 
 
 def check_budget(selection: Selection, itemsize: int, budget: int) -> int:

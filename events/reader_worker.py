@@ -1,0 +1,195 @@
+"""The reader process: opens files that may be broken or hostile, so that the web worker never does.
+
+``python -m events.reader_worker CONNECTION_FD MEMORY_FD MEMORY_SIZE SECONDS DATA_BYTES``
+
+It is asked over one connection, one request at a time. Requests are pickled by the web worker,
+which is trusted; answers are JSON, because a process that has read a hostile file is not. Values
+go through shared memory. A request that takes too long ends the process by its alarm signal, even
+inside a C library; one that wants too much memory fails by the process's resource limit.
+"""
+
+import json
+import math
+import mmap
+import os
+import resource as limits
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from multiprocessing.connection import Connection
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+
+from events.asset_files import (
+    Events,
+    audit_opens,
+    expect,
+    guarded,
+    is_native,
+    open_events,
+)
+from events.assets import (
+    AssetError,
+    AssetMissing,
+    AssetRefused,
+    AssetTooLarge,
+    AssetUnreadable,
+    HandlerMissing,
+    OutsideRoots,
+    Resource,
+    allowed,
+    load_handler,
+)
+from events.reader import Describe, Read
+from events.slices import Selection
+
+MAX_OPEN = 32
+IDLE_SECONDS = 0.5
+
+Answer = dict[str, Any]
+
+
+class Reader:
+    """Answers requests; files stay open between those of one download, which come quickly."""
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._memory = memory
+        self._open: dict[tuple[object, ...], Events] = {}
+        self.exhausted = False
+
+    def answer(self, request: Describe) -> Answer:
+        """The answer to one request; a file that cannot be served is an answer, too."""
+        try:
+            _load_handlers(request)
+            with guarded(request.roots):
+                return self._read(request) if isinstance(request, Read) else self._describe(request)
+        except AssetError as error:
+            self.close()
+            self.exhausted = isinstance(error.__cause__, MemoryError)
+            return {
+                "error": type(error).__name__,
+                "about": (error.uid, error.spec, error.reason),
+                "cause": repr(error.__cause__)[:500],
+                "last": self.exhausted,
+            }
+
+    def close(self) -> None:
+        """Close every file."""
+        opened, self._open = self._open, {}
+        for events in opened.values():
+            events.close()
+
+    def _describe(self, request: Describe) -> Answer:
+        first, last = request.datums[0], request.datums[-1]
+        with _blamed(first.resource):
+            layout = self._events(first.resource, request).layout(first.kwargs)
+        for resource, datums in groupby(request.datums[1:-1], attrgetter("resource")):
+            with _blamed(resource):
+                events = self._events(resource, request)
+                for datum in datums:
+                    events.verify(datum.kwargs, layout)
+        with _blamed(last.resource):
+            end = self._events(last.resource, request).layout(last.kwargs)
+            expect(last.resource, end.shape, end.dtype, layout)
+        return {"shape": layout.shape, "dtype": layout.dtype.str, "chunks": layout.chunks}
+
+    def _read(self, request: Read) -> Answer:
+        each = Selection(request.inner).shape
+        dtype = request.expected.dtype
+        out = np.ndarray((len(request.datums), *each), dtype, buffer=self._memory)
+        done = 0
+        for resource, group in groupby(request.datums, attrgetter("resource")):
+            datums = [datum.kwargs for datum in group]
+            with _blamed(resource):
+                events = self._events(resource, request)
+                part = out[done : done + len(datums)]
+                events.read(datums, request.inner, request.expected, part)
+            done += len(datums)
+        return {"nbytes": math.prod(out.shape) * dtype.itemsize}
+
+    def _events(self, resource: Resource, request: Describe) -> Events:
+        path = request.roots.locate(resource)
+        key = (resource, path, _state_of(path), request.roots.allowed)
+        if key not in self._open:
+            if len(self._open) >= MAX_OPEN:
+                self.close()
+            self._open[key] = open_events(resource, request.roots)
+        return self._open[key]
+
+
+def _state_of(path: str) -> tuple[int, ...] | None:
+    """What changes when a file is replaced or grows; None for a prefix of names."""
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns)
+
+
+def _load_handlers(request: Describe) -> None:
+    for resource in {id(datum.resource): datum.resource for datum in request.datums}.values():
+        if not allowed(resource.spec, request.handlers):
+            raise HandlerMissing(
+                resource.uid, resource.spec, "this spec is not enabled for the catalog."
+            )
+        if not is_native(resource.spec) and load_handler(resource.spec) is None:
+            raise HandlerMissing(
+                resource.uid, resource.spec, "no handler is installed for this spec."
+            )
+
+
+@contextmanager
+def _blamed(resource: Resource) -> Iterator[None]:
+    """Turn whatever goes wrong with a file into an answer that names its resource, not its path.
+
+    Handlers are other people's code and raise anything: hence the last clause.
+    """
+    about = (resource.uid, resource.spec)
+    try:
+        yield
+    except AssetError:
+        raise
+    except OutsideRoots as error:
+        raise AssetRefused(*about, "the file is not served from where it lies.") from error
+    except FileNotFoundError as error:
+        raise AssetMissing(*about, "the file is missing.") from error
+    except MemoryError as error:
+        raise AssetTooLarge(*about, "reading it needs more memory than allowed.") from error
+    except Exception as error:
+        raise AssetUnreadable(*about, "the file cannot be read.") from error
+
+
+def serve(connection: Connection, memory: mmap.mmap, seconds: float) -> None:
+    """Answer until the web worker goes away, or memory ran out once (a leak would keep it so)."""
+    reader = Reader(memory)
+    while not reader.exhausted:
+        if not connection.poll(IDLE_SECONDS):
+            reader.close()
+            connection.poll(None)
+        try:
+            request = connection.recv()
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        answer = reader.answer(request)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        connection.send_bytes(json.dumps(answer).encode())
+
+
+def main() -> None:
+    """Start from the command line of the web worker."""
+    descriptor, memory, size, data_bytes = (int(sys.argv[number]) for number in (1, 2, 3, 5))
+    sys.addaudithook(audit_opens)
+    limits.setrlimit(limits.RLIMIT_DATA, (data_bytes, data_bytes))
+    limits.setrlimit(limits.RLIMIT_CORE, (0, 0))
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web worker, which then leaves
+    with Connection(descriptor) as connection:
+        serve(connection, mmap.mmap(memory, size), float(sys.argv[4]))
+
+
+if __name__ == "__main__":
+    main()
