@@ -1,0 +1,293 @@
+"""Import of users, beamlines and proposals from a JSON file, all of it or nothing.
+
+What the file says of an entry is set to just that: a list of members or staff replaces
+the one there is. A key that is left out, and an entry that the file does not name, is
+left as it is.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from django.core.validators import validate_email
+from django.db import transaction
+from django.db.models import Manager, Model
+from django.utils.dateparse import parse_datetime
+
+from policies.models import Beamline, Membership, Proposal, User, identifier
+
+Entry = dict[str, Any]
+Check = Callable[[Any, str], Any]
+"""takes a value and its path in the file; gives the value to store, or raises"""
+
+USERNAME = UnicodeUsernameValidator()
+JSON_NAMES = {
+    dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"
+}  # fmt: skip
+
+
+class PolicyFileError(ValueError):
+    """The file is wrong. The text begins with the path of the place and says what is wrong."""
+
+    def __init__(self, path: str, problem: str) -> None:
+        super().__init__(f"{path}: {problem}")
+
+
+# -- What a file may hold --------------------------------------------------------------------
+
+
+def _typed(value: Any, kind: type, path: str) -> None:
+    if type(value) is not kind:
+        found = JSON_NAMES.get(type(value), "a number")
+        raise PolicyFileError(path, f"must be {JSON_NAMES[kind]}, not {found}")
+
+
+def _boolean(value: Any, path: str) -> Any:
+    _typed(value, bool, path)
+    return value
+
+
+def _text(longest: int, validator: Callable[[str], None] | None = None) -> Check:
+    def check(value: Any, path: str) -> Any:
+        _typed(value, str, path)
+        if len(value) > longest:
+            raise PolicyFileError(path, f"has more than {longest} characters")
+        if not value.isprintable():
+            raise PolicyFileError(path, "has a control character")
+        try:
+            if validator is not None:
+                validator(value)
+        except ValidationError as error:
+            raise PolicyFileError(path, " ".join(error.messages)) from None
+        return value
+
+    return check
+
+
+def _email(value: str) -> None:
+    if value:
+        validate_email(value)
+
+
+def _moment(value: Any, path: str) -> datetime | None:
+    if value is None:
+        return None
+    _typed(value, str, path)
+    try:
+        found = parse_datetime(value)
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise PolicyFileError(path, "must be null or a time such as 2026-07-01T00:00:00Z")
+    return found
+
+
+def _role(value: Any, path: str) -> Any:
+    _typed(value, str, path)
+    if value not in Membership.Role.values:
+        raise PolicyFileError(path, f"must be one of {', '.join(Membership.Role.values)}")
+    return value
+
+
+def _record(required: dict[str, Check], optional: dict[str, Check]) -> Check:
+    known = required | optional
+
+    def check(value: Any, path: str) -> Entry:
+        _typed(value, dict, path)
+        if unknown := sorted(set(value) - set(known)):
+            raise PolicyFileError(path, f"has the unknown key {unknown[0][:100]!r}")
+        if missing := sorted(set(required) - set(value)):
+            raise PolicyFileError(path, f"lacks {missing[0]}")
+        return {key: known[key](item, f"{path}.{key}") for key, item in value.items()}
+
+    return check
+
+
+def _list_of(item: Check, key: str | None = None) -> Check:
+    """A list whose items differ, by their `key` where they are objects."""
+
+    def check(value: Any, path: str) -> list[Any]:
+        _typed(value, list, path)
+        seen: set[str] = set()
+        items = []
+        for index, raw in enumerate(value):
+            found = item(raw, f"{path}[{index}]")
+            name = found[key] if key else found
+            if name in seen:
+                raise PolicyFileError(f"{path}[{index}]", f"{name!r} is there twice")
+            seen.add(name)
+            items.append(found)
+        return items
+
+    return check
+
+
+_username = _text(150, USERNAME)
+_name = _text(100, identifier)
+_user = _record({"username": _username}, {"email": _text(254, _email), "is_staff": _boolean})
+_beamline = _record({"name": _name}, {"title": _text(200), "staff": _list_of(_username)})
+_member = _record({"username": _username}, {"role": _role, "expires": _moment})
+_proposal = _record(
+    {"proposal_id": _name},
+    {
+        "title": _text(500),
+        "beamlines": _list_of(_name),
+        "public_from": _moment,
+        "proprietary": _boolean,
+        "locked": _boolean,
+        "members": _list_of(_member, "username"),
+    },
+)
+_file = _record(
+    {},
+    {
+        "users": _list_of(_user, "username"),
+        "beamlines": _list_of(_beamline, "name"),
+        "proposals": _list_of(_proposal, "proposal_id"),
+    },
+)
+
+
+def parse_policies(content: str | bytes) -> Entry:
+    """The checked entries of a file: {"users": […], "beamlines": […], "proposals": […]}.
+
+    Times are datetimes. PolicyFileError names the first place that is wrong.
+    """
+    try:
+        raw = json.loads(content, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, PolicyFileError):
+            raise
+        raise PolicyFileError("file", f"is not valid JSON: {error}") from None
+    checked: Entry = _file(raw, "file")
+    return {"users": [], "beamlines": [], "proposals": []} | checked
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> Entry:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise PolicyFileError("file", f"an object has the key {twice[:100]!r} twice")
+    return found
+
+
+# -- Applying it -----------------------------------------------------------------------------
+
+
+def import_policies(entries: Entry, *, dry_run: bool = False) -> list[str]:
+    """Applies what `parse_policies` gave, in one transaction; the changes, one line each.
+
+    A dry run finds the same changes and keeps none. PolicyFileError names a person or a
+    beamline that neither the file nor the database has.
+    """
+    with transaction.atomic():
+        _check_references(entries)
+        changes = [
+            *(line for entry in entries["users"] for line in _import_user(entry)),
+            *(line for entry in entries["beamlines"] for line in _import_beamline(entry)),
+            *(line for entry in entries["proposals"] for line in _import_proposal(entry)),
+        ]
+        transaction.set_rollback(dry_run)
+    return changes
+
+
+def _check_references(entries: Entry) -> None:
+    users = {entry["username"] for entry in entries["users"]}
+    users |= set(User.objects.values_list("username", flat=True))
+    beamlines = {entry["name"] for entry in entries["beamlines"]}
+    beamlines |= set(Beamline.objects.values_list("name", flat=True))
+    for path, username in _people(entries):
+        if username not in users:
+            raise PolicyFileError(path, f"there is no user {username!r}")
+    for index, entry in enumerate(entries["proposals"]):
+        for place, name in enumerate(entry.get("beamlines", ())):
+            if name not in beamlines:
+                path = f"file.proposals[{index}].beamlines[{place}]"
+                raise PolicyFileError(path, f"there is no beamline {name!r}")
+
+
+def _people(entries: Entry) -> Iterator[tuple[str, str]]:
+    for index, entry in enumerate(entries["beamlines"]):
+        for place, username in enumerate(entry.get("staff", ())):
+            yield f"file.beamlines[{index}].staff[{place}]", username
+    for index, entry in enumerate(entries["proposals"]):
+        for place, member in enumerate(entry.get("members", ())):
+            yield f"file.proposals[{index}].members[{place}].username", member["username"]
+
+
+def _import_user(entry: Entry) -> Iterator[str]:
+    name = entry["username"]
+    user = User.objects.filter(username=name).first()
+    if user is None:
+        user = User(username=name)
+        user.set_unusable_password()
+    yield from _save(user, f"user {name}", entry)
+
+
+def _import_beamline(entry: Entry) -> Iterator[str]:
+    name = entry["name"]
+    beamline = Beamline.objects.filter(name=name).first() or Beamline(name=name)
+    yield from _save(beamline, f"beamline {name}", entry, but=("staff",))
+    if "staff" in entry:
+        yield from _set(beamline.staff, "username", entry["staff"], f"staff {{}} of {name}")
+
+
+def _import_proposal(entry: Entry) -> Iterator[str]:
+    name = entry["proposal_id"]
+    proposal = Proposal.objects.filter(proposal_id=name).first() or Proposal(proposal_id=name)
+    yield from _save(proposal, f"proposal {name}", entry, but=("beamlines", "members"))
+    if "beamlines" in entry:
+        label = f"beamline {{}} of proposal {name}"
+        yield from _set(proposal.beamlines, "name", entry["beamlines"], label)
+    if "members" in entry:
+        yield from _import_members(proposal, entry["members"])
+
+
+def _import_members(proposal: Proposal, members: list[Entry]) -> Iterator[str]:
+    there = {m.user.username: m for m in proposal.memberships.select_related("user")}
+    users = User.objects.in_bulk([m["username"] for m in members], field_name="username")
+    for entry in members:
+        name = entry["username"]
+        membership = there.pop(name, None) or Membership(proposal=proposal, user=users[name])
+        label = f"member {name} of proposal {proposal.proposal_id}"
+        yield from _save(membership, label, entry, but=("username",))
+    for name, membership in sorted(there.items()):
+        membership.delete()
+        yield f"- member {name} of proposal {proposal.proposal_id}"
+
+
+def _save(instance: Model, label: str, entry: Entry, but: Iterable[str] = ()) -> Iterator[str]:
+    """Sets what the entry gives, saves what differs, and tells it."""
+    fields = {name: value for name, value in entry.items() if name not in but}
+    before = {name: getattr(instance, name) for name in fields}
+    for name, value in fields.items():
+        setattr(instance, name, value)
+    if instance.pk is None:
+        instance.save()
+        yield f"+ {label}"
+        return
+    differ = [name for name in fields if before[name] != fields[name]]
+    if differ:
+        instance.save(update_fields=differ)
+    for name in differ:
+        yield f"~ {label}: {name} {_shown(before[name])} → {_shown(fields[name])}"
+
+
+def _set(related: "Manager[Any]", key: str, wanted: list[str], label: str) -> Iterator[str]:
+    """Makes a many-to-many relation hold just the wanted ones, and tells what changed."""
+    there = set(related.values_list(key, flat=True))
+    added, removed = set(wanted) - there, there - set(wanted)
+    related.add(*related.model._default_manager.filter(**{f"{key}__in": added}))  # type: ignore[attr-defined]
+    related.remove(*related.filter(**{f"{key}__in": removed}))  # type: ignore[attr-defined]
+    yield from (f"+ {label.format(name)}" for name in sorted(added))
+    yield from (f"- {label.format(name)}" for name in sorted(removed))
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace("none", "null")
+    return value.isoformat() if isinstance(value, datetime) else repr(value)
