@@ -42,7 +42,7 @@ MEMORY_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20  # smaller raw batches are joined: each chunk costs some fixed time
 BLOCK_BYTES = 2**18  # compared at once, so that it stays in the processor's cache
 LAYOUT_ROWS = 16  # parsing a layout costs about as much as decoding this many documents
-LAYOUTS_PER_LENGTH = 4
+RARE_LAYOUTS = 4  # given up after so many that few documents share
 
 Bytes = NDArray[np.uint8]
 Rows = NDArray[np.int64]
@@ -152,25 +152,13 @@ _SCALARS: dict[type, pa.DataType] = {
 }
 
 
-def _value_type(value: object) -> pa.DataType | None:
-    """The type of one decoded value, None if it can only be text."""
-    if not isinstance(value, list):
-        return _SCALARS.get(type(value))
-    scalars = set(map(type, value))
-    types = map(_value_type, value) if list in scalars else map(_SCALARS.get, scalars)
-    inner = reduce(_common, types, pa.null())
+def _list_type(values: list[Any]) -> pa.DataType | None:
+    """The type of a decoded array, None if it can only be text."""
+    classes = set(map(type, values))
+    types = (_SCALARS.get(cls) for cls in classes - {list})
+    lists = (_list_type(value) for value in values) if list in classes else ()
+    inner = reduce(_common, (*types, *lists), pa.null())
     return None if inner is None else pa.list_(inner)
-
-
-_PROMOTIONS: dict[pa.DataType, type] = {pa.int64(): int, pa.float64(): float}
-
-
-def _promoted(value: Any, to: pa.DataType) -> Any:
-    if value is None:
-        return None
-    if pa.types.is_list(to):
-        return [_promoted(item, to.value_type) for item in value]
-    return _PROMOTIONS[to](value) if to in _PROMOTIONS else value
 
 
 def _json_default(value: object) -> str:
@@ -185,6 +173,22 @@ def _text(value: object) -> str | None:
     if isinstance(value, bool | int | float | list | dict):
         return json.dumps(value, default=_json_default, ensure_ascii=False)
     return _json_default(value)
+
+
+_PROMOTIONS: dict[pa.DataType, Callable[[Any], Any]] = {
+    pa.int64(): int,
+    pa.float64(): float,
+    pa.string(): _text,
+}
+
+
+def _promoted(value: Any, to: pa.DataType) -> Any:
+    """A decoded array, or an item of it, as its type has it."""
+    if value is None:
+        return None
+    if pa.types.is_list(to):
+        return [_promoted(item, to.value_type) for item in value]
+    return _PROMOTIONS[to](value) if to in _PROMOTIONS else value
 
 
 def _final_type(kinds: Iterable[pa.DataType], default: pa.DataType) -> pa.DataType:
@@ -470,26 +474,23 @@ class _Chunk:
         return values.take(pa.array(where, mask=where < 0))
 
     def _view_length(self, length: int) -> Rows:
-        """View what shares one of the commonest layouts; returns the rows that do not."""
+        """View what shares a common layout; returns the rows that do not."""
         rows = np.flatnonzero(self.lengths == length)
-        for _ in range(LAYOUTS_PER_LENGTH):
-            if len(rows) < LAYOUT_ROWS:
-                return rows
+        rare = 0
+        while len(rows) >= LAYOUT_ROWS and rare < RARE_LAYOUTS:
             documents = _same_length(self.data, self.offsets[rows], length)
             layout = Layout.of(documents[0].tobytes(), self.sources)
             matching = layout.matches(documents)
-            alike = matching.all()
-            self._view(layout, rows if alike else rows[matching], documents, matching)
-            if alike or np.count_nonzero(matching) < LAYOUT_ROWS:
-                return rows[~matching]
+            self._view(layout, rows, documents, matching)
+            rare += int(np.count_nonzero(matching) < max(LAYOUT_ROWS, len(rows) // 32))
             rows = rows[~matching]
         return rows
 
     def _view(
         self, layout: Layout, rows: Rows, documents: Bytes, matching: NDArray[np.bool_]
     ) -> None:
-        if len(rows) < len(documents):
-            documents = documents[matching]
+        if not matching.all():
+            rows, documents = rows[matching], documents[matching]
         if layout.slots is None:
             self._decode(rows)
             return
@@ -517,19 +518,25 @@ class _Chunk:
             values = [p.get(source.key) if isinstance(p, dict) else None for p in parents]
             self._add_values(column, rows, values)
 
-    def _add_values(self, column: int, rows: Rows, values: list[object]) -> None:
-        places: dict[pa.DataType | None, list[int]] = {}
+    def _add_values(self, column: int, rows: Rows, values: list[Any]) -> None:
+        classes = list(map(type, values))
+        for cls in set(classes) - {type(None)}:
+            places = [place for place, found in enumerate(classes) if found is cls]
+            found, at = [values[place] for place in places], rows[places]
+            if cls in _SCALARS:
+                self._add(column, at, pa.array(found, _SCALARS[cls]))
+            elif cls is list:
+                self._add_lists(column, at, found)
+            else:
+                self._add(column, at, pa.array(map(_text, found), pa.string()))
+
+    def _add_lists(self, column: int, rows: Rows, values: list[list[Any]]) -> None:
+        places: dict[pa.DataType, list[int]] = {}
         for place, value in enumerate(values):
-            places.setdefault(_value_type(value), []).append(place)
-        places.pop(pa.null(), None)
+            places.setdefault(_list_type(value) or pa.string(), []).append(place)
         for kind, at in places.items():
-            convert: Callable[[Any], Any] = _text if kind is None else _promoter(kind)
-            array = pa.array([convert(values[place]) for place in at], kind or pa.string())
-            self._add(column, rows[at], array)
-
-
-def _promoter(kind: pa.DataType) -> Callable[[Any], Any]:
-    return lambda value: _promoted(value, kind)
+            cells = [_promoted(values[place], kind) for place in at]
+            self._add(column, rows[at], pa.array(cells, kind))
 
 
 def _seq_num(pieces: Pieces) -> Pieces:
