@@ -178,6 +178,11 @@ def load_handler(spec: str) -> Any:
     return next(iter(found)).load() if found else None
 
 
+def is_served(dtype: np.dtype[Any]) -> bool:
+    """Whether values of this type have array formats: booleans, integers, floats."""
+    return dtype.kind in SERVED_KINDS and dtype.itemsize <= MAX_ITEMSIZE
+
+
 def served_dtype(resource: Resource, dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The little-endian type in which the array is served.
 
@@ -186,7 +191,7 @@ def served_dtype(resource: Resource, dtype: np.dtype[Any]) -> np.dtype[Any]:
     UnsupportedDtype
         Anything but booleans, integers and floats of at most 8 bytes.
     """
-    if dtype.kind not in SERVED_KINDS or dtype.itemsize > MAX_ITEMSIZE:
+    if not is_served(dtype):
         raise UnsupportedDtype(
             resource.uid, resource.spec, f"values of type {dtype} cannot be served as an array."
         )

@@ -233,12 +233,6 @@ class ArrayData:
     dtype: np.dtype[Any]
     blocks: Iterator[Array]
 
-    @classmethod
-    def of(cls, array: Array) -> "ArrayData":
-        """An array that is in memory already."""
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        return cls(array.shape, little.dtype, iter([little.reshape(array.shape)]))
-
 
 @dataclass(frozen=True)
 class ArrayReader:

@@ -1,0 +1,157 @@
+"""Event sources: where a field's values are, and which route serves them best.
+
+One table, `RULES`, read from top to bottom; the first rule that applies decides. The thresholds
+come from the wire-format study (`docs/`): JSON numbers decode at some 50 MB/s, binary at memory
+speed.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+
+from events.assets import OutsideDatabase, allowed
+
+SMALL_ARRAY_BYTES = 16 * 2**10
+"""Up to here an array travels inside its event document; beyond, the array route is faster."""
+
+PAGE_EVENTS = 1_000
+"""Up to here events are read as documents; a longer column is read as a table."""
+
+DEFAULT_ITEMSIZE = {"number": 8, "integer": 8, "boolean": 1, "string": 32, "array": 8}
+STREAM = "STREAM:"
+
+
+class Source(StrEnum):
+    """Where the values are."""
+
+    SCALAR = "scalar"
+    ARRAY = "array"
+    FILE = "file"
+    STREAM = "stream"
+    UNAVAILABLE = "unavailable"
+
+
+class Route(StrEnum):
+    """Which route serves them best."""
+
+    INLINE = "inline"
+    ARRAY = "array"
+    TABLE = "table"
+    NONE = "none"
+
+
+@dataclass(frozen=True)
+class FieldFacts:
+    """What is known of a field before any value is read.
+
+    `spec` is the spec of its resource (None if it has none), `events` how many are asked for.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    external: str
+    nbytes: int
+    spec: str | None
+    handlers: frozenset[str]
+    events: int
+
+
+@dataclass(frozen=True)
+class Rule:
+    """If `applies`, the values come from `source`, best through `route`."""
+
+    applies: Callable[[FieldFacts], bool]
+    source: Source
+    route: Route
+
+
+RULES = (
+    Rule(lambda f: f.external.startswith(STREAM) and f.spec is None, Source.STREAM, Route.NONE),
+    Rule(
+        lambda f: bool(f.external) and (f.spec is None or not allowed(f.spec, f.handlers)),
+        Source.UNAVAILABLE,
+        Route.NONE,
+    ),
+    Rule(lambda f: bool(f.external), Source.FILE, Route.ARRAY),
+    Rule(lambda f: f.dtype == "array" and f.nbytes > SMALL_ARRAY_BYTES, Source.ARRAY, Route.ARRAY),
+    Rule(lambda f: f.dtype == "array", Source.ARRAY, Route.INLINE),
+    Rule(lambda f: f.events > PAGE_EVENTS, Source.SCALAR, Route.TABLE),
+    Rule(lambda f: True, Source.SCALAR, Route.INLINE),
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The event source of a field, its route, and its estimated bytes per event."""
+
+    source: Source
+    route: Route
+    nbytes: int
+
+
+def choose(
+    data_key: Mapping[str, Any],
+    *,
+    spec: str | None = None,
+    handlers: frozenset[str] = frozenset(),
+    events: int = 1,
+) -> Choice:
+    """The event source of a field, from what its data key and resource say."""
+    shape, nbytes = shape_of(data_key), bytes_per_event(data_key)
+    dtype, external = str(data_key.get("dtype", "")), str(data_key.get("external") or "")
+    facts = FieldFacts(dtype, shape, external, nbytes, spec, handlers, events)
+    rule = next(rule for rule in RULES if rule.applies(facts))
+    return Choice(rule.source, rule.route, nbytes)
+
+
+def require_available(key: str, choice: Choice) -> None:
+    """Refuse a field whose files this database knows nothing of.
+
+    Raises
+    ------
+    OutsideDatabase
+        Its data key says ``STREAM:`` and nothing refers to its files.
+    """
+    if choice.source is Source.STREAM:
+        raise OutsideDatabase(key)
+
+
+def shape_of(data_key: Mapping[str, Any]) -> tuple[int, ...]:
+    """The shape a data key declares; what is no length (null, text) counts as 0."""
+    declared = data_key.get("shape")
+    if not isinstance(declared, list | tuple):
+        return ()
+    return tuple(length if isinstance(length, int) and length >= 0 else 0 for length in declared)
+
+
+def bytes_per_event(data_key: Mapping[str, Any]) -> int:
+    """shape x itemsize as declared: an estimate.
+
+    Old descriptors end a shape with a wrong 0; no array has one, so it is left out.
+    """
+    lengths = [length for length in shape_of(data_key) if length]
+    return math.prod(lengths) * _itemsize(data_key)
+
+
+def _itemsize(data_key: Mapping[str, Any]) -> int:
+    default = DEFAULT_ITEMSIZE.get(str(data_key.get("dtype")), 8)
+    declared = data_key.get("dtype_numpy")
+    if not isinstance(declared, str):
+        return default
+    try:
+        return np.dtype(declared).itemsize or default
+    except (TypeError, ValueError, SyntaxError):
+        return default
+
+
+def shape_warning(data_key: Mapping[str, Any], found: tuple[int, ...]) -> str | None:
+    """Text for a ``Warning`` header if a file holds another shape than its data key declares."""
+    declared = shape_of(data_key)
+    if declared == found:
+        return None
+    text = f"an event has shape {list(found)}, its descriptor says {list(declared)}"
+    return f'199 - "{text}"'
