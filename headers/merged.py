@@ -171,7 +171,7 @@ class MergedRuns:
 
     def _ask(self, ask: Callable[[Runs], Answer]) -> dict[str, Answer]:
         """The answers of the catalogs that answer, by name, in the order of names."""
-        repositories = [Runs(catalog, self.access) for catalog in self.catalogs]
+        repositories = [runs for c in self.catalogs if (runs := Runs(c, self.access)).any_readable]
         with phase("mongo"):
             # A thread for a lone catalog would cost more than it saves.
             mapped = map if len(repositories) < 2 else _threads.map

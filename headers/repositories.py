@@ -15,7 +15,7 @@ from headers.queries import DESCRIPTORS, STOP, mentions
 from headers.selection import Selection, starting_with, words_filter
 from headers.streams import stream_name
 from policies.access import Access
-from policies.conditions import Filter, conjunction
+from policies.conditions import NOTHING, Filter, conjunction
 
 INDEXES_SECONDS = 60.0
 FACET_VALUES = 1000
@@ -71,6 +71,11 @@ class Runs:
         self.access = access
         self._readable = access.filter(catalog)
         self._database = database(catalog.metadata)
+
+    @property
+    def any_readable(self) -> bool:
+        """False where the access allows no run whatever it is, so that asking is needless."""
+        return self._readable != NOTHING
 
     # -- one run ---------------------------------------------------------------------------
 

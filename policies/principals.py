@@ -1,38 +1,63 @@
 """From a user to their Access, read from the database at each request."""
 
 from collections import defaultdict
-from dataclasses import replace
+from datetime import datetime
 
 from django.contrib.auth.models import AnonymousUser
-from django.db.models import QuerySet
+from django.db import connection
+from django.utils import timezone
 
 from policies.access import Access
-from policies.models import Beamline, Proposal, RunOverride, User
+from policies.models import User
+
+# Every request asks this, and the ORM spends several times longer on composing four
+# queries than the database on answering this one. `Proposal.objects.readable_by` and its
+# like say the same; a test holds them equal.
+RIGHTS = """
+SELECT 'proposal', proposal_id, NULL, NULL FROM policies_proposal
+WHERE NOT locked AND (
+    (public_from <= %(now)s AND NOT proprietary)
+    OR id IN (
+        SELECT proposal_id FROM policies_membership
+        WHERE user_id = %(user)s AND (expires IS NULL OR expires > %(now)s)
+    )
+)
+UNION ALL
+SELECT 'beamline', beamline.name, NULL, NULL
+FROM policies_beamline AS beamline
+JOIN policies_beamline_staff AS staff ON staff.beamline_id = beamline.id
+WHERE staff.user_id = %(user)s
+UNION ALL
+SELECT 'locked', proposal_id, NULL, NULL FROM policies_proposal
+WHERE locked AND EXISTS (SELECT 1 FROM policies_beamline_staff WHERE user_id = %(user)s)
+UNION ALL
+SELECT 'override', proposal.proposal_id, moved.catalog, moved.run_uid
+FROM policies_runoverride AS moved
+JOIN policies_proposal AS proposal ON proposal.id = moved.proposal_id
+"""
 
 
 def access_of(user: User | AnonymousUser) -> Access:
     """What this user may read now. Anonymous and inactive users read what is public."""
-    if not isinstance(user, User) or not user.is_active:
-        return Access(proposals=_ids(Proposal.objects.public()), overrides=_overrides())
-    if user.reads_everything:
-        return Access(data_admin=True, overrides=_overrides())
-    access = Access(
-        beamlines=frozenset(Beamline.objects.filter(staff=user).values_list("name", flat=True)),
-        proposals=_ids(Proposal.objects.readable_by(user.pk)),
-        overrides=_overrides(),
+    known = user if isinstance(user, User) and user.is_active else None
+    rights: dict[str, set[str]] = defaultdict(set)
+    overrides: dict[str, dict[str, str]] = defaultdict(dict)
+    with connection.cursor() as cursor:
+        cursor.execute(RIGHTS, {"user": known and known.pk, "now": _stored(timezone.now())})
+        for kind, name, catalog, run_uid in cursor.fetchall():
+            if kind == "override":
+                overrides[catalog][run_uid] = name
+            else:
+                rights[kind].add(name)
+    return Access(
+        data_admin=known is not None and known.reads_everything,
+        beamlines=frozenset(rights["beamline"]),
+        proposals=frozenset(rights["proposal"]),
+        locked=frozenset(rights["locked"]),
+        overrides=dict(overrides),
     )
-    if not access.beamlines:
-        return access
-    return replace(access, locked=_ids(Proposal.objects.filter(locked=True)))
 
 
-def _ids(proposals: QuerySet[Proposal]) -> frozenset[str]:
-    return frozenset(proposals.order_by().values_list("proposal_id", flat=True))
-
-
-def _overrides() -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    rows = RunOverride.objects.values_list("catalog", "run_uid", "proposal__proposal_id")
-    for catalog, run_uid, proposal in rows:
-        found[catalog][run_uid] = proposal
-    return dict(found)
+def _stored(moment: datetime) -> object:
+    """A moment as the columns hold it, which for SQLite is a text."""
+    return connection.ops.adapt_datetimefield_value(moment)

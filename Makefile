@@ -1,0 +1,47 @@
+# make demo | test | lint | serve | bench — see README.md
+
+PYTHON ?= python3
+PORT ?= 8000
+VENV := .venv
+BIN := $(CURDIR)/$(VENV)/bin
+export PATH := $(BIN):$(PATH)
+export PORT
+
+.PHONY: demo test lint serve bench install frontend
+
+demo: install frontend
+	@python -m demo.serve
+
+test: install frontend
+	python -m pytest
+
+lint: install
+	ruff check .
+	ruff format --check .
+	mypy .
+	DJANGO_SETTINGS_MODULE=tests.settings python manage.py check --fail-level WARNING
+	DJANGO_SETTINGS_MODULE=tests.settings python manage.py makemigrations --check --dry-run
+	python -m tests.licences
+
+serve: $(VENV)/service frontend
+	python manage.py check --deploy --fail-level ERROR
+	python manage.py migrate --no-input
+	gunicorn --config deploy/gunicorn.conf.py broker_site.wsgi
+
+bench: install
+	python -m bench
+
+install: $(VENV)/development
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/service: requirements.txt | $(VENV)/bin/python
+	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@touch $@
+
+$(VENV)/development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+	@echo "Installing the pinned requirements (once) …"
+	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@ $(VENV)/service

@@ -1,0 +1,132 @@
+"""The demo: `python -m demo.serve` starts all it needs, and Ctrl-C stops all of it."""
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from types import FrameType
+
+from demo.embedded_mongo import embedded_mongo
+from demo.load import catalogs_toml, load
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "var" / "demo"
+START_SECONDS = 60.0
+
+
+def main() -> None:
+    port = int(os.environ.get("PORT", "8000"))
+    signal.signal(signal.SIGTERM, _interrupt)
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    try:
+        with embedded_mongo(FOLDER / "mongo") as uri:
+            load(uri, FOLDER / "data")
+            (FOLDER / "catalogs.toml").write_text(catalogs_toml(uri, FOLDER / "data"))
+            _configure(port)
+            _prepare_policies()
+            _serve(port)
+    except KeyboardInterrupt:
+        print("\nStopped.")
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _configure(port: int) -> None:
+    os.environ |= {
+        "DJANGO_SETTINGS_MODULE": "broker_site.settings",
+        "BROKER_CATALOGS": str(FOLDER / "catalogs.toml"),
+        "DATABASE_URL": f"sqlite:///{FOLDER / 'policies.sqlite3'}",
+        "PORT": str(port),
+        "BROKER_SECRET_KEY": _kept_secret("secret-key"),
+        "BROKER_JWT_KEY": _kept_secret("jwt-key"),
+    }
+
+
+def _kept_secret(name: str) -> str:
+    """Random at the first start and kept, so that a restart signs nobody out."""
+    path = FOLDER / name
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(48))
+    return path.read_text()
+
+
+def _prepare_policies() -> None:
+    import django
+    from django.core.management import call_command
+
+    django.setup()
+    from demo.people import create_people
+
+    call_command("migrate", interactive=False, verbosity=0)
+    create_people()
+
+
+def _serve(port: int) -> None:
+    config = str(ROOT / "deploy" / "gunicorn.conf.py")
+    log = (FOLDER / "server.log").open("ab")
+    server = subprocess.Popen(
+        [sys.executable, "-m", "gunicorn", "--config", config, "broker_site.wsgi"],
+        cwd=ROOT,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
+    )
+    try:
+        _wait_until_ready(server, port)
+        print(_welcome(port), flush=True)
+        server.wait()
+        sys.exit(f"The server ended by itself; see {FOLDER / 'server.log'}")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=5):
+                return
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            time.sleep(0.1)
+    tail = (FOLDER / "server.log").read_text(errors="replace")[-1500:]
+    sys.exit(f"The server did not start on port {port}; the end of its log:\n{tail}")
+
+
+def _welcome(port: int) -> str:
+    from demo.people import PEOPLE, password_of
+
+    site = f"http://127.0.0.1:{port}"
+    people = "\n".join(
+        f"  {name:6} {password_of(name):16} {role}" for name, role in PEOPLE.items()
+    )
+    credentials = f'{{"username":"alice","password":"{password_of("alice")}"}}'
+    token = (
+        f"curl -s {site}/api/v1/auth/token/ -H 'Content-Type: application/json'"
+        f" -d '{credentials}' | sed 's/.*\"access\":\"\\([^\"]*\\).*/\\1/'"
+    )
+    return f"""
+Data Broker Service is ready:  {site}
+
+  name   password
+{people}
+  (not signed in: public runs only)
+
+Alice's newest run, as a program reads it:
+
+  curl -s '{site}/api/v1/headers/?page_size=1' -H "Authorization: Bearer $({token})"
+
+Ctrl-C stops everything.
+"""
+
+
+if __name__ == "__main__":
+    main()

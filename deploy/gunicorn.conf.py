@@ -1,0 +1,19 @@
+"""The production server: `gunicorn --config deploy/gunicorn.conf.py broker_site.wsgi`.
+
+Threads, because a request mostly waits for MongoDB or for a slow client; a thread
+that streams to a slow client does not keep the others from working.
+"""
+
+import os
+
+bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
+worker_class = "gthread"
+workers = int(os.environ.get("BROKER_WORKERS", "2"))
+threads = int(os.environ.get("BROKER_THREADS", "16"))
+keepalive = 75  # longer than a load balancer's, so that it is not we who close first
+timeout = 60
+graceful_timeout = 30
+# The service's own log has one line per request, without query values.
+accesslog = None
+# Wrong settings end the server at once, with their one line, instead of restarting workers.
+preload_app = False
