@@ -1,0 +1,257 @@
+"""Events, and what they refer to, of a run that the caller may read.
+
+Made from a `Run`, which only an access gives; nothing here reads without one. The one index on
+events is (descriptor, time), so everything is asked for by descriptor and in the order of time.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, NamedTuple, cast
+
+import bson
+from bson import ObjectId
+from pymongo.cursor import RawBatchCursor
+from pymongo.errors import CursorNotFound, ExecutionTimeout
+
+from headers.merged import MergedRuns
+from headers.mongo import CODEC, CatalogUnavailable, Doc, asking, database, query_milliseconds
+from headers.repositories import Run, Runs
+from policies.conditions import Filter
+
+BATCH_EVENTS = 2000
+PATIENCE_SECONDS = 2.0
+"""how long a reader may keep an open database cursor waiting"""
+LOOKUP_IDS = 2000
+"""datums or resources asked for at once"""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A place in the order of events by (time, _id)."""
+
+    time: float
+    id: Any
+
+    @classmethod
+    def of(cls, event: Doc) -> "Place":
+        return cls(event["time"], event["_id"])
+
+
+class Reference(NamedTuple):
+    """A datum and its resource, as they are stored."""
+
+    datum: Doc
+    resource: Doc
+
+
+class _Interrupted(Exception):
+    """A cursor that had begun ran out of its time, or the database forgot it."""
+
+
+class Events:
+    """The events of one run, and the datums and resources that they refer to."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._own = {uid for doc in run.descriptors if isinstance(uid := doc.get("uid"), str)}
+        self._events = database(run.catalog.metadata).event
+        self._assets = database(run.catalog.assets)
+
+    def page(
+        self,
+        descriptors: Sequence[str],
+        limit: int,
+        *,
+        after: Place | None = None,
+        backwards: bool = False,
+    ) -> list[Doc]:
+        """At most `limit` events, with `_id`, in the order of (time, _id) or against it.
+
+        The index orders by time only. So does the query, which then reads no more than it
+        returns; only where the page ends amid events of equal time are these asked for by _id.
+        """
+        where = self._of(descriptors)
+        order = -1 if backwards else 1
+        found = self._find(where | _behind(after, backwards), {"time": order}, limit)
+        if len(found) == limit and found[-1]["time"] == found[-2:][0]["time"]:
+            last = found[-1]["time"]
+            found = [event for event in found if event["time"] != last]
+            ties = _ties(last, after, backwards)
+            found += self._find(where | ties, {"_id": order}, limit - len(found))
+        return sorted(found, key=lambda event: (event["time"], event["_id"]), reverse=backwards)
+
+    def stream_batches(self, descriptors: Sequence[str]) -> Iterator[bytes]:
+        """All events by time, as concatenated BSON documents, some thousand at once.
+
+        Events of equal time come as the index has them: in the order they were inserted.
+
+        One database cursor serves a reader that keeps up. Of one that takes longer than
+        `PATIENCE_SECONDS` over a batch the cursor is closed, and its next batches are asked
+        for one by one, from where it is.
+        """
+        where = self._of(descriptors)
+        tail = _Tail()
+        slow = False
+        while True:
+            limit = BATCH_EVENTS if slow else 0
+            begun = False
+            with (
+                closing(self._open(where | tail.behind(), limit)) as cursor,
+                suppress(_Interrupted),
+            ):
+                while batch := self._next(cursor, begun):
+                    begun = True
+                    tail = tail.and_then(batch)
+                    begin = monotonic()
+                    yield batch
+                    slow = monotonic() - begin > PATIENCE_SECONDS
+                    if slow:
+                        break
+                else:
+                    if not (limit and begun):
+                        return
+
+    def references(self, datum_ids: Iterable[str]) -> dict[str, Reference]:
+        """The datums of these ids that belong to this run, with their resources; by id.
+
+        Those of another run's resource are left out, as are those that do not exist.
+        """
+        found = {}
+        wanted = list(dict.fromkeys(datum_ids))
+        for begin in range(0, len(wanted), LOOKUP_IDS):
+            datums = self._by("datum", "datum_id", wanted[begin : begin + LOOKUP_IDS])
+            keys = {datum_id: datum.get("resource") for datum_id, datum in datums.items()}
+            resources = self._resources({k for k in keys.values() if isinstance(k, str | ObjectId)})
+            for datum_id, key in keys.items():
+                if isinstance(key, str | ObjectId) and key in resources:
+                    found[datum_id] = Reference(datums[datum_id], resources[key])
+        return found
+
+    # -- how -------------------------------------------------------------------------------
+
+    def _of(self, descriptors: Sequence[str]) -> Filter:
+        if foreign := set(descriptors) - self._own:
+            raise ValueError(f"not descriptors of this run: {', '.join(sorted(foreign))}")
+        if len(descriptors) == 1:
+            return {"descriptor": descriptors[0]}
+        return {"descriptor": {"$in": list(descriptors)}}
+
+    def _find(self, where: Filter, sort: Mapping[str, int], limit: int) -> list[Doc]:
+        cursor = self._events.find(where).sort(sort).limit(limit).batch_size(limit)
+        with asking(self.run.catalog):
+            return list(cursor.max_time_ms(query_milliseconds()))
+
+    def _open(self, where: Filter, limit: int) -> RawBatchCursor[Doc]:
+        cursor = self._events.find_raw_batches(where, sort=[("time", 1)], limit=limit)
+        cursor.batch_size(BATCH_EVENTS).max_time_ms(query_milliseconds())
+        return cursor
+
+    def _next(self, cursor: RawBatchCursor[Doc], begun: bool) -> bytes | None:
+        """The next batch, None at the end. _Interrupted: go on with another cursor."""
+        try:
+            with asking(self.run.catalog):
+                return next((batch for batch in _bytes(cursor) if batch), None)
+        except CatalogUnavailable as error:
+            if begun and isinstance(error.__cause__, ExecutionTimeout | CursorNotFound):
+                raise _Interrupted from error
+            raise
+
+    def _resources(self, keys: set[Any]) -> dict[Any, Doc]:
+        """Resources by what datums call them: uid, or in old data `_id`."""
+        found = self._by("resource", "uid", [key for key in keys if isinstance(key, str)])
+        missing = {ObjectId(key): key for key in keys - set(found) if ObjectId.is_valid(key)}
+        old = self._by("resource", "_id", list(missing))
+        return found | {missing[key]: resource for key, resource in old.items()}
+
+    def _by(self, collection: str, key: str, values: Sequence[Any]) -> dict[Any, Doc]:
+        """Documents by a key that may be there several times; this run's own come first."""
+        if not values:
+            return {}
+        found: dict[Any, Doc] = {}
+        cursor = self._assets[collection].find({key: {"$in": list(values)}})
+        with asking(self.run.catalog):
+            for document in cursor.batch_size(LOOKUP_IDS).max_time_ms(query_milliseconds()):
+                named = document.get("run_start")
+                if named == self.run.uid:
+                    found[document[key]] = document
+                elif named is None:
+                    found.setdefault(document[key], document)
+        return found
+
+
+class RunsWithEvents(MergedRuns):
+    """The same runs, which also finds one of their events."""
+
+    def of_event(self, uid: str) -> tuple[Run, Doc]:
+        """An event, with `_id`, and its run."""
+        found = self._first(lambda runs: _event_of(runs, uid))
+        if found is None:
+            raise self._nothing()
+        return found
+
+
+def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
+    with asking(runs.catalog):
+        events = database(runs.catalog.metadata).event
+        event = events.find_one({"uid": uid}, max_time_ms=query_milliseconds())
+    # Asked even when there is no such event, so that a hidden one takes as long.
+    found = runs.of_descriptor(str((event or {}).get("descriptor")))
+    return (found[0], event) if found and event else None
+
+
+def _bytes(cursor: RawBatchCursor[Doc]) -> Iterator[bytes]:
+    # pymongo's annotations say documents; a raw cursor yields bytes.
+    return cast(Iterator[bytes], cursor)
+
+
+def _behind(after: Place | None, backwards: bool) -> Filter:
+    if after is None:
+        # Bounded all the same, so that only events with a number as time are listed.
+        return {"time": {"$gte": -math.inf}}
+    bound, beyond = ("$lte", "$lt") if backwards else ("$gte", "$gt")
+    # `time` is bounded on its own, for the index.
+    ties = [{"time": {beyond: after.time}}, {"_id": {beyond: after.id}}]
+    return {"time": {bound: after.time}, "$or": ties}
+
+
+def _ties(time: float, after: Place | None, backwards: bool) -> Filter:
+    """Events of just this time, those behind a place."""
+    if after is None or after.time != time:
+        return {"time": time}
+    return {"time": time, "_id": {"$lt" if backwards else "$gt": after.id}}
+
+
+@dataclass(frozen=True)
+class _Tail:
+    """Where a stream is: the time of its last event, and the ids of all its events of that time."""
+
+    time: Any = None
+    ids: tuple[Any, ...] = ()
+
+    def behind(self) -> Filter:
+        if not self.ids:
+            return {}
+        return {"time": {"$gte": self.time}, "_id": {"$nin": list(self.ids)}}
+
+    def and_then(self, batch: bytes) -> "_Tail":
+        time, ids = None, list[Any]()
+        for document in _from_the_end(batch):
+            if ids and document.get("time") != time:
+                return _Tail(time, tuple(ids))
+            time = document.get("time")
+            ids.append(document.get("_id"))
+        earlier = self.ids if time == self.time else ()
+        return _Tail(time, (*earlier, *ids))
+
+
+def _from_the_end(batch: bytes) -> Iterator[Doc]:
+    """The documents of a batch, decoded one by one, the last one first."""
+    starts, at = [], 0
+    while at < len(batch):
+        starts.append(at)
+        at += int.from_bytes(batch[at : at + 4], "little")
+    for start, end in zip(reversed(starts), [len(batch), *reversed(starts)], strict=False):
+        yield bson.decode(batch[start:end], CODEC)
