@@ -70,6 +70,9 @@ class Proposal(models.Model):
     )
     proprietary = models.BooleanField(default=False, help_text="Never public, whatever the date.")
     locked = models.BooleanField(default=False, help_text="Only data admins may read its runs.")
+    cycle = models.CharField(
+        max_length=50, blank=True, help_text="The latest cycle it has beam time in, e.g. 2026-2."
+    )
     members = models.ManyToManyField(
         settings.AUTH_USER_MODEL, through="Membership", related_name="proposals", blank=True
     )
@@ -98,6 +101,10 @@ class Membership(models.Model):
         PI = "pi", "Principal investigator"
         MEMBER = "member", "Member"
 
+    class Source(models.TextChoices):
+        MANUAL = "manual", "Set by a person"
+        SYNC = "sync", "From the proposal service"
+
     proposal = models.ForeignKey(Proposal, on_delete=models.CASCADE, related_name="memberships")
     user = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="memberships"
@@ -105,6 +112,13 @@ class Membership(models.Model):
     role = models.CharField(max_length=20, choices=Role.choices, default=Role.MEMBER)
     expires = models.DateTimeField(
         null=True, blank=True, help_text="The membership ends then. Empty: it does not end."
+    )
+    source = models.CharField(
+        max_length=20,
+        choices=Source.choices,
+        default=Source.MANUAL,
+        editable=False,
+        help_text="The sync never touches what a person has set.",
     )
 
     objects = MembershipQuerySet.as_manager()
@@ -120,6 +134,50 @@ class Membership(models.Model):
     @property
     def is_current(self) -> bool:
         return self.expires is None or self.expires > timezone.now()
+
+
+class EmbargoChange(models.Model):
+    """Somebody moved the day from which a proposal is public, and said why."""
+
+    proposal = models.ForeignKey(
+        Proposal, on_delete=models.CASCADE, related_name="embargo_changes", editable=False
+    )
+    before = models.DateTimeField(null=True, editable=False)
+    after = models.DateTimeField(null=True, editable=False)
+    reason = models.CharField(max_length=500, editable=False)
+    made = models.DateTimeField(auto_now_add=True)
+    made_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, editable=False
+    )
+
+    class Meta:
+        ordering = ("-made",)
+
+    def __str__(self) -> str:
+        return f"{self.proposal.proposal_id} on {self.made:%Y-%m-%d}: {self.reason}"
+
+
+class ProposalSync(models.Model):
+    """One run of `sync_proposals`, whether it changed anything or not."""
+
+    class Outcome(models.TextChoices):
+        DONE = "done", "Done"
+        REFUSED = "refused", "Refused: too much would end"
+        FAILED = "failed", "Failed"
+
+    made = models.DateTimeField(auto_now_add=True)
+    source = models.CharField(max_length=500)
+    outcome = models.CharField(max_length=20, choices=Outcome.choices)
+    added = models.PositiveIntegerField(default=0)
+    ended = models.PositiveIntegerField(default=0)
+    restored = models.PositiveIntegerField(default=0)
+    changes = models.TextField(blank=True, help_text="one line each")
+
+    class Meta:
+        ordering = ("-made",)
+
+    def __str__(self) -> str:
+        return f"{self.made:%Y-%m-%d %H:%M} {self.get_outcome_display()}"
 
 
 class RunOverride(models.Model):

@@ -22,7 +22,10 @@ class Command(BaseCommand):
             raise CommandError(f"{file}: {error.strerror}") from error
         except PolicyFileError as error:
             raise CommandError(f"{file}: {error}") from error
+        if options["verbosity"] > 0:
+            self._tell(changes, "would change" if dry_run else "changed")
+
+    def _tell(self, changes: list[str], done: str) -> None:
         for line in changes:
             self.stdout.write(line)
-        done = "would change" if dry_run else "changed"
         self.stdout.write(f"{len(changes)} {done}" if changes else "nothing to change")
