@@ -254,7 +254,8 @@ def _import_members(proposal: Proposal, members: list[Entry]) -> Iterator[str]:
         name = entry["username"]
         membership = there.pop(name, None) or Membership(proposal=proposal, user=users[name])
         label = f"member {name} of proposal {proposal.proposal_id}"
-        yield from _save(membership, label, entry, but=("username",))
+        fields = entry | {"source": Membership.Source.MANUAL.value}
+        yield from _save(membership, label, fields, but=("username",))
     for name, membership in sorted(there.items()):
         membership.delete()
         yield f"- member {name} of proposal {proposal.proposal_id}"
