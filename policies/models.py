@@ -1,13 +1,16 @@
 """People, proposals and permissions, in the SQL database."""
 
 import uuid
+from typing import Any, ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser
+from django.contrib.auth.models import AbstractUser, UserManager
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+
+from policies.tracking import Tracked, TrackedQuerySet
 
 identifier = RegexValidator(
     r"\A[A-Za-z0-9][A-Za-z0-9._-]{0,99}\Z",
@@ -15,17 +18,32 @@ identifier = RegexValidator(
 )
 
 
-class User(AbstractUser):
+class People(UserManager["User"]):
+    """Django's manager, whose bulk changes are reported too."""
+
+    def get_queryset(self) -> TrackedQuerySet["User"]:
+        return TrackedQuerySet(self.model, using=self._db)
+
+
+class User(Tracked, AbstractUser):
+    untracked = frozenset({"last_login"})
+    hidden = frozenset({"password"})
+
     data_admin = models.BooleanField(
         default=False, help_text="May read every run of every beamline, as superusers may."
     )
+    max_token_days = models.PositiveSmallIntegerField(
+        default=90, help_text="API tokens that they make live at most this many days."
+    )
+
+    objects: ClassVar[People] = People()
 
     @property
     def reads_everything(self) -> bool:
         return self.is_active and (self.is_superuser or self.data_admin)
 
 
-class Beamline(models.Model):
+class Beamline(Tracked):
     name = models.CharField(
         max_length=100,
         unique=True,
@@ -40,6 +58,8 @@ class Beamline(models.Model):
         help_text="May read every run of this beamline that is not in a locked proposal.",
     )
 
+    objects = TrackedQuerySet["Beamline"].as_manager()
+
     class Meta:
         ordering = ("name",)
 
@@ -47,7 +67,7 @@ class Beamline(models.Model):
         return self.title or self.name
 
 
-class ProposalQuerySet(models.QuerySet["Proposal"]):
+class ProposalQuerySet(TrackedQuerySet["Proposal"]):
     def public(self) -> "ProposalQuerySet":
         """Proposals that everybody may read now."""
         return self.filter(public_from__lte=timezone.now(), proprietary=False, locked=False)
@@ -61,7 +81,7 @@ class ProposalQuerySet(models.QuerySet["Proposal"]):
         return self.filter(public | Q(pk__in=current), locked=False)
 
 
-class Proposal(models.Model):
+class Proposal(Tracked):
     proposal_id = models.CharField(max_length=100, unique=True, validators=[identifier])
     title = models.CharField(max_length=500, blank=True)
     beamlines = models.ManyToManyField(Beamline, blank=True, related_name="proposals")
@@ -91,12 +111,12 @@ class Proposal(models.Model):
         return released and not self.proprietary and not self.locked
 
 
-class MembershipQuerySet(models.QuerySet["Membership"]):
+class MembershipQuerySet(TrackedQuerySet["Membership"]):
     def current(self) -> "MembershipQuerySet":
         return self.filter(Q(expires=None) | Q(expires__gt=timezone.now()))
 
 
-class Membership(models.Model):
+class Membership(Tracked):
     class Role(models.TextChoices):
         PI = "pi", "Principal investigator"
         MEMBER = "member", "Member"
@@ -180,7 +200,7 @@ class ProposalSync(models.Model):
         return f"{self.made:%Y-%m-%d %H:%M} {self.get_outcome_display()}"
 
 
-class RunOverride(models.Model):
+class RunOverride(Tracked):
     """The proposal a run really belongs to, where its document names another one."""
 
     catalog = models.CharField(max_length=100, validators=[identifier])
@@ -191,6 +211,8 @@ class RunOverride(models.Model):
     created_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, null=True, blank=True, editable=False
     )
+
+    objects = TrackedQuerySet["RunOverride"].as_manager()
 
     class Meta:
         constraints = (
@@ -220,3 +242,155 @@ class Session(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} since {self.created:%Y-%m-%d %H:%M}"
+
+
+class APIToken(Tracked):
+    """A long-lived token of a script. It can only narrow what its owner may read."""
+
+    class Scope(models.TextChoices):
+        METADATA = "read:metadata", "Read metadata"
+        DATA = "read:data", "Read data"
+
+    untracked = frozenset({"last_used"})
+    hidden = frozenset({"digest"})
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_tokens"
+    )
+    name = models.CharField(max_length=100)
+    key = models.CharField(max_length=16, unique=True, help_text="the part that is not secret")
+    digest = models.CharField(max_length=64, help_text="HMAC-SHA256 of the secret part")
+    scopes = models.JSONField()
+    proposals = models.JSONField(null=True, help_text="null: not narrowed")
+    catalogs = models.JSONField(null=True, help_text="null: not narrowed")
+    allowed_ips = models.JSONField(null=True, help_text="networks; null: from anywhere")
+    created = models.DateTimeField(auto_now_add=True)
+    expires = models.DateTimeField()
+    last_used = models.DateTimeField(null=True)
+    revoked = models.DateTimeField(null=True)
+
+    objects = TrackedQuerySet["APIToken"].as_manager()
+
+    class Meta:
+        ordering = ("-created",)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.key})"
+
+
+class ReadOnlyRowError(TypeError):
+    """Somebody tried to change or to remove an audit event."""
+
+
+class AppendOnlyQuerySet(models.QuerySet["AuditEvent"]):
+    def update(self, **values: Any) -> int:
+        raise ReadOnlyRowError("Audit events are never changed.")
+
+    def delete(self) -> tuple[int, dict[str, int]]:
+        raise ReadOnlyRowError("Audit events are removed by 'manage.py prune_audit' only.")
+
+
+class AuditEvent(models.Model):
+    """Something that happened, for good. Names people and tokens as they were then."""
+
+    class Kind(models.TextChoices):
+        SIGN_IN = "sign-in", "Sign-in"
+        SIGN_IN_FAILED = "sign-in-failed", "Sign-in failed"
+        LOCKED_OUT = "locked-out", "Locked out"
+        SESSION_ENDED = "session-ended", "Session ended"
+        REFUSED = "refused", "Refused"
+        READ = "read", "Read of restricted data"
+        POLICY = "policy", "Change of policy"
+        TOKEN = "token", "Change of an API token"
+        PRUNED = "pruned", "Old audit events removed"
+
+    time = models.DateTimeField(default=timezone.now)
+    kind = models.CharField(max_length=20, choices=Kind.choices)
+    actor = models.CharField(max_length=150, blank=True, help_text="user name; empty: nobody")
+    actor_pk = models.BigIntegerField(null=True)
+    credential = models.CharField(max_length=100, blank=True, help_text="token, session, browser")
+    address = models.GenericIPAddressField(null=True)
+    route = models.CharField(max_length=300, blank=True, help_text="method and path, no query")
+    catalog = models.CharField(max_length=100, blank=True)
+    run_uid = models.CharField("run", max_length=100, blank=True)
+    proposal = models.CharField(max_length=100, blank=True)
+    bytes = models.BigIntegerField(null=True)
+    status = models.PositiveSmallIntegerField(null=True)
+    result = models.CharField(max_length=100, blank=True)
+    request_id = models.CharField(max_length=64, blank=True)
+    details = models.JSONField(default=dict)
+
+    objects = AppendOnlyQuerySet.as_manager()
+
+    class Meta:
+        ordering = ("-time", "-pk")
+        indexes = (
+            models.Index(fields=("time",), name="audit_by_time"),
+            models.Index(fields=("actor", "time"), name="audit_by_actor"),
+            models.Index(fields=("run_uid", "time"), name="audit_by_run"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.time:%Y-%m-%d %H:%M:%S} {self.kind} {self.actor or 'nobody'}"
+
+    def save(self, *args: Any, **options: Any) -> None:
+        if not self._state.adding:
+            raise ReadOnlyRowError("Audit events are never changed.")
+        super().save(*args, **options)
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        raise ReadOnlyRowError("Audit events are removed by 'manage.py prune_audit' only.")
+
+
+class ProviderGrant(models.Model):
+    """A right that the claims of an identity provider gave, and only they take away."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="provider_grants"
+    )
+    provider = models.CharField(max_length=40, help_text="its id in the sign-on file, or ldap")
+    beamline = models.ForeignKey(
+        Beamline, on_delete=models.CASCADE, null=True, help_text="Empty: data admin."
+    )
+    created = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("user", "provider", "beamline"), name="one_staff_grant_each"
+            ),
+            models.UniqueConstraint(
+                fields=("user", "provider"),
+                condition=Q(beamline=None),
+                name="one_data_admin_grant_each",
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.beamline or 'data admin'} by {self.provider}"
+
+
+class DeviceRequest(models.Model):
+    """A program waits for somebody to confirm its code in the browser (RFC 8628)."""
+
+    class Answer(models.TextChoices):
+        PENDING = "pending", "Not answered yet"
+        CONFIRMED = "confirmed", "Confirmed"
+        DENIED = "denied", "Denied"
+
+    device_code_hash = models.CharField(max_length=64, unique=True)
+    user_code_hash = models.CharField(max_length=64, unique=True)
+    client_name = models.CharField(max_length=80, blank=True)
+    address = models.GenericIPAddressField(help_text="where the program asked from")
+    answer = models.CharField(max_length=10, choices=Answer.choices, default=Answer.PENDING)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True)
+    interval = models.PositiveSmallIntegerField(help_text="seconds between two questions")
+    asked = models.DateTimeField(null=True, help_text="when the program asked last")
+    created = models.DateTimeField(auto_now_add=True)
+    expires = models.DateTimeField(db_index=True)
+
+    class Meta:
+        indexes = (models.Index(fields=("address", "expires"), name="device_requests_of_address"),)
+
+    def __str__(self) -> str:
+        return f"{self.client_name or 'a program'} at {self.address}: {self.answer}"
