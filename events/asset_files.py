@@ -452,9 +452,6 @@ class HandlerEvents:
         close = getattr(self._handler, "close", None)
         if close is not None:
             close()
-        # Some handlers leave files to the garbage collector.
-        for leaked in h5f.get_obj_ids(types=h5f.OBJ_FILE):
-            leaked.close()
 
     def _array(self, datum: Kwargs) -> Any:
         if self._last is None or self._last[0] != datum:
@@ -463,6 +460,12 @@ class HandlerEvents:
             lazy = hasattr(result, "shape") and hasattr(result, "dtype")
             self._last = (datum, result if lazy else np.asarray(result))
         return self._last[1]
+
+
+def close_leaked() -> None:
+    """Close every HDF5 file: some handlers leave theirs to the garbage collector."""
+    for file_id in h5f.get_obj_ids(types=h5f.OBJ_FILE):
+        h5py.File(file_id).close()
 
 
 @contextmanager
@@ -504,15 +507,15 @@ def _check_whole(path: str, roots: Roots) -> None:
 
 def _ways_out(file: h5py.File) -> list[str]:
     """The files that this one refers to."""
+    links: list[tuple[str, Any]] = []
+    # Checked afterwards: h5py loses what is raised while it visits.
+    file.visititems_links(lambda name, link: links.append((name, link)))
     found: list[str] = []
-
-    def visit(name: str, link: Any) -> None:
+    for name, link in links:
         if isinstance(link, h5py.ExternalLink):
             found.append(_beside(file, link.filename))
         elif isinstance(link, h5py.HardLink) and isinstance(dataset := file[name], h5py.Dataset):
-            found.extend(_beside(file, source) for source, _ in _sources(dataset))
-
-    file.visititems_links(visit)
+            found += [_beside(file, source) for source, _ in _sources(dataset)]
     return found
 
 

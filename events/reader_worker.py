@@ -27,6 +27,7 @@ import numpy as np
 from events.asset_files import (
     Events,
     audit_opens,
+    close_leaked,
     expect,
     guarded,
     is_native,
@@ -82,6 +83,7 @@ class Reader:
         opened, self._open = self._open, {}
         for events in opened.values():
             events.close()
+        close_leaked()
 
     def _describe(self, request: Describe) -> Answer:
         first, last = request.datums[0], request.datums[-1]
