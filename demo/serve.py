@@ -105,9 +105,7 @@ def _welcome(port: int) -> str:
     from demo.people import PEOPLE, password_of
 
     site = f"http://127.0.0.1:{port}"
-    people = "\n".join(
-        f"  {name:6} {password_of(name):16} {role}" for name, role in PEOPLE.items()
-    )
+    people = "\n".join(f"  {name:6} {password_of(name):16} {role}" for name, role in PEOPLE.items())
     credentials = f'{{"username":"alice","password":"{password_of("alice")}"}}'
     token = (
         f"curl -s {site}/api/v1/auth/token/ -H 'Content-Type: application/json'"

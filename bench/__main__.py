@@ -1,0 +1,64 @@
+"""`python -m bench`: the service against local scripts that read the same, as a table.
+
+Both take turns in one run, because absolute times say little on a busy machine.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from pymongo import MongoClient
+
+from bench import headers
+from bench.measuring import table
+from bench.servers import ROOT, mongo, service, service_environment
+
+FOLDER = ROOT / "var" / "bench"
+
+CATALOGS = """
+[catalogs.bench]
+title = "Benchmark"
+beamline = "bench"
+metadata = "{uri}"
+assets = "{uri}"
+timezone = "UTC"
+proposal = [{{ path = "data_session", pattern = '^pass-(\\d+)$' }}]
+root_map = {{ "/facility/data" = "{folder}" }}
+allowed_roots = ["{folder}"]
+handlers = ["AD_HDF5"]
+"""
+
+PEOPLE = f"""
+from policies.models import Membership, Proposal, User
+for name in ({headers.MEMBER!r}, {headers.ADMIN!r}):
+    if not User.objects.filter(username=name).exists():
+        User.objects.create_user(name, password={headers.PASSWORD!r}, data_admin=name == "admin")
+proposal, _ = Proposal.objects.get_or_create(proposal_id={headers.PROPOSAL!r})
+Membership.objects.get_or_create(proposal=proposal, user=User.objects.get(username="member"))
+"""
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with mongo(FOLDER) as (base, kind):
+        uri = f"{base}/bench"
+        catalogs = CATALOGS.format(uri=uri, folder=FOLDER / "data")
+        uids = headers.fill(MongoClient(uri).get_default_database())
+        _prepare_policies(FOLDER, catalogs)
+        with service(FOLDER, catalogs) as port:
+            rows = headers.rows(uri, port, uids)
+    print(f"MongoDB: {kind}; {os.cpu_count()} cores; two gunicorn workers over loopback\n")
+    print(table(rows))
+
+
+def _prepare_policies(folder: Path, catalogs: str) -> None:
+    environment = os.environ | service_environment(folder, catalogs)
+    manage = [sys.executable, str(ROOT / "manage.py")]
+    subprocess.run([*manage, "migrate", "--verbosity", "0"], env=environment, check=True)
+    shell = [*manage, "shell", "--verbosity", "0", "--command", PEOPLE]
+    subprocess.run(shell, env=environment, check=True)
+
+
+if __name__ == "__main__":
+    main()

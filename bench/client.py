@@ -1,0 +1,31 @@
+"""A lean HTTP client: one kept connection, as a script with a session has."""
+
+import http.client
+import json
+from typing import Any
+
+
+class Client:
+    def __init__(self, port: int, credentials: tuple[str, str] | None = None) -> None:
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
+        self._headers: dict[str, str] = {}
+        if credentials:
+            body = json.dumps(dict(zip(("username", "password"), credentials, strict=True)))
+            tokens = self._send("POST", "/api/v1/auth/token/", body)
+            self._headers = {"Authorization": f"Bearer {json.loads(tokens)['access']}"}
+
+    def get(self, path: str) -> bytes:
+        """The body of an answer, read whole. RuntimeError if it is an error."""
+        return self._send("GET", path)
+
+    def _send(self, method: str, path: str, body: str | None = None) -> bytes:
+        headers = self._headers | ({"Content-Type": "application/json"} if body else {})
+        self._connection.request(method, path, body, headers)
+        response = self._connection.getresponse()
+        content = response.read()
+        if response.status != 200:
+            raise RuntimeError(f"{path}: {response.status} {content[:300]!r}")
+        return content
+
+    def get_json(self, path: str) -> Any:
+        return json.loads(self.get(path))
