@@ -5,8 +5,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, TypeGuard
 
+import structlog
 from pymongo.errors import OperationFailure
 
 from headers.catalogs import Catalog
@@ -16,6 +17,8 @@ from headers.selection import Selection, starting_with, words_filter
 from headers.streams import stream_name
 from policies.access import Access
 from policies.conditions import NOTHING, Filter, conjunction
+
+log = structlog.get_logger(__name__)
 
 INDEXES_SECONDS = 60.0
 FACET_VALUES = 1000
@@ -38,7 +41,8 @@ TOO_LARGE_CODES = {10334, 17419, 4031700}
 class Position:
     """A place in the order of runs by (time, _id)."""
 
-    time: float
+    time: Any
+    """epoch seconds; of a malformed run, whatever it has"""
     id: Any = None
     ties: bool = True
     """without an id: are runs of this very time still to come?"""
@@ -150,14 +154,18 @@ class Runs:
 
         Two commands, three with descriptors, however many runs there are.
         """
-        where = self._selected(selection, _keyset(selection.times(), after, newest_first))
         order = -1 if newest_first else 1
         sort = {"time": order, "_id": order}
+        read = self._joined_page if selection.joined else self._plain_page
+        bounds = _keyset(selection.times(), after, newest_first)
         with asking(self.catalog):
-            if selection.joined:
-                runs = self._joined_page(where, selection.joined, sort, limit)
-            else:
-                runs = self._plain_page(where, sort, limit)
+            # The first page of all needs no bounds, which are not free, unless there are
+            # malformed runs: without a number as time, a run has no place in the order.
+            unbounded = after is None and selection.any_time
+            runs = read(selection, {} if unbounded else bounds, sort, limit)
+            if not all(_is_number(run.position.time) for run in runs):
+                log.warning("runs without a number as time skipped", catalog=self.catalog.name)
+                runs = read(selection, bounds, sort, limit)
             if descriptors:
                 self._add_descriptors(runs)
         return runs
@@ -225,7 +233,10 @@ class Runs:
         cursor = self._database.run_start.aggregate(pipeline, maxTimeMS=query_milliseconds())
         return list(cursor)
 
-    def _plain_page(self, where: Filter, sort: dict[str, int], limit: int) -> list[Run]:
+    def _plain_page(
+        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int
+    ) -> list[Run]:
+        where = self._selected(selection, bounds)
         cursor = self._database.run_start.find(where).sort(sort).limit(limit).batch_size(limit)
         starts = list(cursor.max_time_ms(query_milliseconds()))
         stops = self._by_run("run_stop", [start.get("uid") for start in starts])
@@ -235,9 +246,10 @@ class Runs:
         return self._runs(starts)
 
     def _joined_page(
-        self, where: Filter, joined: Filter, sort: dict[str, int], limit: int
+        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int
     ) -> list[Run]:
-        stages = [{"$match": where}, {"$sort": sort}, *_join(joined), {"$limit": limit}]
+        where, joins = self._selected(selection, bounds), _join(selection.joined)
+        stages: list[Doc] = [{"$match": where}, {"$sort": sort}, *joins, {"$limit": limit}]
         if JOIN_STOP not in stages:
             stages.append(JOIN_STOP)
         return self._runs(self._aggregate([*stages, {"$project": {DESCRIPTORS: 0}}]))
@@ -262,7 +274,7 @@ class Runs:
     def _run(self, start: Doc) -> Run:
         stops = _by_time(start.pop(STOP, []))
         descriptors = _by_time(start.pop(DESCRIPTORS, []))
-        position = Position(start.get("time", 0.0), start.pop("_id"))
+        position = Position(start.get("time"), start.pop("_id"))
         proposal = self.access.proposal_of(self.catalog, start)
         stop = stops[-1] if stops else None
         return Run(self.catalog, start, stop, proposal, position, descriptors)
@@ -308,7 +320,11 @@ def _by_time(documents: Iterable[Doc]) -> list[Doc]:
 
 def _time(document: Doc) -> float:
     time = document.get("time")
-    return time if isinstance(time, int | float) else math.inf
+    return time if _is_number(time) else math.inf
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _public(document: Doc) -> Doc:

@@ -47,9 +47,13 @@ class Selection:
     search: str = ""
 
     def times(self) -> dict[str, float]:
-        """Bounds of `time`. Never empty, so that only runs with a number as time are listed."""
+        """Bounds of `time`. Never empty, so that they select runs with a number as time only."""
         bounds = {"$gte": self.since}
         return bounds if self.until is None else bounds | {"$lt": self.until}
+
+    @property
+    def any_time(self) -> bool:
+        return self.since == -math.inf and self.until is None
 
 
 def select(

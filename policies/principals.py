@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from datetime import datetime
+from typing import cast
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import connection
@@ -43,7 +44,7 @@ def access_of(user: User | AnonymousUser) -> Access:
     rights: dict[str, set[str]] = defaultdict(set)
     overrides: dict[str, dict[str, str]] = defaultdict(dict)
     with connection.cursor() as cursor:
-        cursor.execute(RIGHTS, {"user": known and known.pk, "now": _stored(timezone.now())})
+        cursor.execute(RIGHTS, {"user": known.pk if known else None, "now": _stored(timezone.now())})
         for kind, name, catalog, run_uid in cursor.fetchall():
             if kind == "override":
                 overrides[catalog][run_uid] = name
@@ -58,6 +59,6 @@ def access_of(user: User | AnonymousUser) -> Access:
     )
 
 
-def _stored(moment: datetime) -> object:
+def _stored(moment: datetime) -> str | datetime:
     """A moment as the columns hold it, which for SQLite is a text."""
-    return connection.ops.adapt_datetimefield_value(moment)
+    return cast(str | datetime, connection.ops.adapt_datetimefield_value(moment))
