@@ -45,7 +45,7 @@ def _start(storage: Path, port: int, log: Path) -> subprocess.Popen[bytes]:
     server = str(Path(sys.executable).with_name("secantusd-py"))
     options = ["--port", str(port), "--storage-path", str(storage)]
     with log.open("wb") as output:
-        return subprocess.Popen(  # noqa: S603 - every argument is ours
+        return subprocess.Popen(
             ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", server, *options],
             stdin=subprocess.DEVNULL,
             stdout=output,

@@ -114,7 +114,7 @@ class Recorder:
 @contextmanager
 def repeatable(clock: Clock, seed: int) -> Iterator[None]:
     """Within it, the clock's time is everybody's time and new uids are always the same ones."""
-    bits = random.Random(seed)  # noqa: S311 - ids that repeat are the purpose
+    bits = random.Random(seed)
 
     def next_uid() -> uuid.UUID:
         return uuid.UUID(int=bits.getrandbits(128), version=4)
