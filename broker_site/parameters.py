@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.http import QueryDict
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -16,7 +17,11 @@ class Parameters(serializers.Serializer[Any]):
     @classmethod
     def of(cls, request: Request) -> dict[str, Any]:
         """The checked values; those not given and without default are absent."""
-        given = request.query_params
+        return cls.checked(request.query_params)
+
+    @classmethod
+    def checked(cls, given: QueryDict) -> dict[str, Any]:
+        """The same of parameters that come from elsewhere, such as a form."""
         accepted = set(cls._declared_fields) | ALWAYS_ACCEPTED
         errors = {}
         for name, values in given.lists():

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
+from django.template.loader import render_to_string
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -98,8 +99,14 @@ def _sentences(detail: Any, name: str = "") -> str:
 
 def error_view(status: int, detail: str) -> Any:
     """A handler for errors outside of the API's views, such as an unknown path."""
+    problem = Problem(status, detail)
 
     def handler(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-        return problem_response(Problem(status, detail))
+        if request.path.startswith("/api/") or not request.accepts("text/html"):
+            return problem_response(problem)
+        # A page that tells of a defect must not need what may be broken: who asks, the database.
+        asking = None if status >= 500 else request
+        page = render_to_string("error.html", {"problem": problem}, asking)
+        return HttpResponse(page, status=status)
 
     return handler

@@ -8,6 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from broker_site import health
 from broker_site.problems import NOT_FOUND, error_view
+from policies.pages import account
 
 api: list[URLPattern | URLResolver] = [
     path("auth/", include("policies.urls")),
@@ -16,7 +17,9 @@ api: list[URLPattern | URLResolver] = [
 ]
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="header-list")),
+    path("", RedirectView.as_view(pattern_name="runs"), name="home"),
+    path("", include("headers.page_urls")),
+    path("account/", account, name="account"),
     path("api/v1/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("admin/", admin.site.urls),

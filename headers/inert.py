@@ -1,0 +1,12 @@
+"""Text from documents that cannot change how the text around it is read."""
+
+import re
+
+_INVISIBLE = re.compile(
+    "[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]"
+)
+
+
+def visible(text: str) -> str:
+    """Control characters and marks that turn the reading direction, written out as ‹U+202E›."""
+    return _INVISIBLE.sub(lambda found: f"‹U+{ord(found[0]):04X}›", text)

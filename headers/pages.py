@@ -1,0 +1,261 @@
+"""The pages for people: runs, and one run. They ask what the API asks, by the same functions."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse, QueryDict
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.http import urlencode
+from rest_framework import serializers
+from rest_framework.renderers import TemplateHTMLRenderer
+from rest_framework.request import Request
+
+from broker_site.cursors import purpose
+from broker_site.parameters import Parameters, PlainText
+from broker_site.problems import Problem, as_problem
+from headers import views
+from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
+from headers.merged import MergedRuns
+from headers.metadata_tree import tree
+from headers.paging import run_page
+from headers.plotting import field_kind, plot_plan
+from headers.queries import parse_query
+from headers.repositories import Run
+from headers.selection import EXIT_STATUSES, Selection
+from headers.summaries import label, summarize
+from policies.authentication import BrowserAuthentication
+
+FACETS = {
+    "plan_name": ("Plan", ("plan_name",)),
+    "proposal": ("Proposal", ("proposal",)),
+    "sample": ("Sample", ("sample", "sample.name")),
+    "catalog": ("Catalog", ("catalog",)),
+}
+"""parameter → its title and the paths it is counted by"""
+FACET_VALUES = 8
+PAGE_SIZE = 50
+
+
+class RunListParameters(views.HeaderListParameters):
+    sample = PlainText(required=False)
+    page_size = serializers.IntegerField(min_value=1, max_value=200, default=PAGE_SIZE)
+
+
+class Page(views.RunView):
+    """Base of the pages: errors are pages, too."""
+
+    schema = None
+    authentication_classes = (BrowserAuthentication,)
+    renderer_classes = (TemplateHTMLRenderer,)
+    section = "runs"
+
+    def page(self, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:
+        content = {"section": self.section, **context}
+        response = render(self.request._request, template, content, status=status)
+        response["Cache-Control"] = "private, no-cache"
+        return response
+
+    def handle_exception(self, error: Exception) -> HttpResponse:  # type: ignore[override]
+        problem = as_problem(views.as_problem(error))
+        if problem is None:
+            raise error
+        response = self.problem_page(problem)
+        for name, value in problem.headers.items():
+            response[name] = value
+        return response
+
+    def problem_page(self, problem: Problem) -> HttpResponse:
+        return self.page("error.html", {"problem": problem}, problem.status)
+
+
+class RunListPage(Page):
+    def get(self, request: Request) -> HttpResponse:
+        """Runs, newest first, with filters."""
+        filters = filled_in(request.query_params)
+        return self.page("runs/list.html", _form(filters) | _listed(request, filters))
+
+    def problem_page(self, problem: Problem) -> HttpResponse:
+        """What is wrong with a filter is said beside the filters as they were given."""
+        shown = {"problem": problem, "errors": problem.extra.get("errors", {})}
+        form = _form(filled_in(self.request.query_params))
+        return self.page("runs/list.html", form | shown, problem.status)
+
+
+class RunFacetsPage(Page):
+    def get(self, request: Request) -> HttpResponse:
+        """How many of the selected runs have which plan, proposal, …; a part of the list's page."""
+        filters = filled_in(request.query_params)
+        given = RunListParameters.checked(filters)
+        merged, selections = views.chosen_runs(request, with_sample(given))
+        facets = [
+            {"title": title, "values": _facet(merged, selections, name, paths, filters)}
+            for name, (title, paths) in FACETS.items()
+        ]
+        return self.page("runs/facets.html", {"facets": facets})
+
+
+class RunPage(Page):
+    def get(self, request: Request, key: str) -> HttpResponse:
+        """One run: what it is, its streams with plots and images, downloads and metadata."""
+        Parameters.of(request)
+        run = self.run(key)
+        url = reverse("header-detail", args=[run.uid])
+        streams = [_typed(run, stream) for stream in views.streams(run)]
+        context = {
+            "run": run,
+            "summary": summarize(run),
+            "url": url,
+            "site": request.build_absolute_uri("/").rstrip("/"),
+            "streams": [_stream(run, url, stream) for stream in streams],
+            "downloads": run_downloads(url, streams),
+            "metadata": [
+                (title, tree(document))
+                for title, document in (("Start", run.start), ("Stop", run.stop))
+                if document is not None
+            ],
+            "configurations": [
+                (label(descriptor.get("name")) or "primary", tree(descriptor))
+                for descriptor in run.descriptors
+            ],
+        }
+        return self.page("runs/run.html", context)
+
+
+# -- the list ------------------------------------------------------------------------------
+
+
+def filled_in(given: QueryDict) -> QueryDict:
+    """Without the empty fields that a browser sends of a form."""
+    filters = given.copy()
+    for name in [name for name, values in given.lists() if not any(values)]:
+        del filters[name]
+    return filters
+
+
+def with_sample(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The API's parameters: a sample, by its text or its name, becomes a part of the query."""
+    parameters = dict(given)
+    if (sample := parameters.pop("sample", None)) is None:
+        return parameters
+    named = json.dumps({"$or": [{"sample": sample}, {"sample.name": sample}]})
+    query = parameters.get("query")
+    if query:
+        parse_query(query)  # checked before it is joined: errors name the place the caller knows
+    return parameters | {"query": f'{{"$and": [{query}, {named}]}}' if query else named}
+
+
+def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
+    given = RunListParameters.checked(filters)
+    merged, selections = views.chosen_runs(request, with_sample(given))
+    bound = {k: v for k, v in given.items() if k not in ("cursor", "page_size")}
+    found = run_page(
+        merged,
+        selections,
+        given["page_size"],
+        salt=purpose("runs page", request.user.pk, sorted(bound.items())),
+        cursor=given.get("cursor"),
+        newest_first=given["ordering"] == "-time",
+    )
+    return {
+        "runs": [summarize(run) for run in found.runs],
+        "older": _link(filters, cursor=found.next),
+        "newer": _link(filters, cursor=found.previous),
+        "unavailable": merged.unavailable,
+        "newest_first": given["ordering"] == "-time",
+    }
+
+
+def _form(filters: QueryDict) -> dict[str, Any]:
+    """What the form of filters shows again."""
+    values = _texts(filters)
+    chosen = {name: value for name, value in values.items() if name not in ("cursor", "page_size")}
+    return {
+        "filters": values,
+        "chosen": chosen,
+        "is_filtered": bool(set(chosen) - {"ordering"}),
+        "query_string": urlencode(chosen),
+        "turned": _link(filters, ordering="time" if chosen.get("ordering") != "time" else None),
+        "catalogs": settings.CATALOGS,
+        "exit_statuses": EXIT_STATUSES,
+    }
+
+
+def _link(filters: QueryDict, **changes: str | None) -> str | None:
+    """The list with these parameters changed; None for a page that does not exist."""
+    if changes.get("cursor", "") is None:
+        return None
+    values = {k: v for k, v in _texts(filters).items() if k != "cursor"} | changes
+    query = urlencode({name: value for name, value in values.items() if value is not None})
+    return f"{reverse('runs')}?{query}" if query else reverse("runs")
+
+
+def _texts(filters: QueryDict) -> dict[str, str]:
+    return {name: str(value) for name, value in filters.items()}
+
+
+def _facet(
+    merged: MergedRuns,
+    selections: Mapping[str, Selection],
+    name: str,
+    paths: tuple[str, ...],
+    filters: QueryDict,
+) -> list[dict[str, Any]]:
+    counted = [
+        (value, count)
+        for path in paths
+        for value, count in merged.facet(selections, path)
+        if isinstance(value, str) and value
+    ]
+    chosen = filters.get(name)
+    return [
+        {
+            "label": value,
+            "count": count,
+            "chosen": value == chosen,
+            "url": _link(filters, **{name: None if value == chosen else value}),
+        }
+        for value, count in sorted(counted, key=lambda item: -item[1])[:FACET_VALUES]
+    ]
+
+
+# -- one run -------------------------------------------------------------------------------
+
+
+def _typed(run: Run, stream: dict[str, Any]) -> dict[str, Any]:
+    """The stream with what else the data keys tell of the type of its arrays."""
+    keys: dict[str, Any] = {}
+    for descriptor in run.descriptors:
+        if descriptor.get("uid") in stream["descriptors"]:
+            keys |= descriptor.get("data_keys") or {}
+    fields = {
+        name: field | {"dtype_numpy": keys[name].get("dtype_numpy")}
+        for name, field in stream["fields"].items()
+    }
+    return stream | {"fields": fields}
+
+
+def _stream(run: Run, run_url: str, stream: dict[str, Any]) -> dict[str, Any]:
+    url = stream_url(run_url, stream["name"])
+    kinds = {name: field_kind(field) for name, field in stream["fields"].items()}
+    fields = [
+        {"name": name, "kind": kinds[name], **field} for name, field in stream["fields"].items()
+    ]
+    arrays = [name for name in kinds if kinds[name] in ("image", "line")]
+    events = stream["event_count"]
+    return {
+        "name": stream["name"],
+        "file_name": re.sub(r"[^A-Za-z0-9._-]+", "_", stream["name"])[:50],
+        "event_count": events,
+        "url": url,
+        "fields": fields,
+        "plan": plot_plan(run, stream),
+        "arrays": [{"name": name, "kind": kinds[name]} for name in arrays],
+        "tables": table_downloads(url, stream),
+        "array_downloads": [
+            (name, array_downloads(url, name, stream["fields"][name], events)) for name in arrays
+        ],
+    }
