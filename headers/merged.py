@@ -1,6 +1,7 @@
 """Runs of several catalogs as one: asked side by side, merged in order."""
 
 import heapq
+import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -64,7 +65,7 @@ class MergedRuns:
 
     def find(self, key: str) -> Run:
         """The run with a uid, a unique uid prefix, or -1, -2, … for the newest ones."""
-        if key.startswith("-") and key[1:].isdecimal():
+        if re.fullmatch(r"-[0-9]{1,9}", key):
             return self._newest(int(key[1:]))
         run = self._first(lambda runs: runs.get(key))
         if run is None and len(key) >= MIN_PREFIX:
@@ -142,7 +143,7 @@ class MergedRuns:
     def _newest(self, number: int) -> Run:
         if not 1 <= number <= MAX_NEWEST:
             raise RunNotFound
-        found = self._ask(lambda runs: runs.newest(number))
+        found = self._ask_all(lambda runs: runs.newest(number))
         ordered = [[(name, *item) for item in found[name]] for name in sorted(found)]
         merged = list(heapq.merge(*ordered, key=lambda item: -item[1].time))
         if len(merged) < number:
@@ -155,7 +156,7 @@ class MergedRuns:
         return run
 
     def _with_prefix(self, prefix: str) -> Run | None:
-        found = self._ask(lambda runs: runs.starting_with(prefix))
+        found = self._ask_all(lambda runs: runs.starting_with(prefix))
         uids = {uid for found_here in found.values() for uid in found_here}
         if len(uids) > 1:
             raise AmbiguousKey
@@ -168,6 +169,13 @@ class MergedRuns:
     def _nothing(self) -> Exception:
         """Not found, unless it may be in a catalog that did not answer."""
         return CatalogsUnavailable(self.unavailable) if self.unavailable else RunNotFound()
+
+    def _ask_all(self, ask: Callable[[Runs], Answer]) -> dict[str, Answer]:
+        """For what one missing catalog makes wrong: which run is the newest, or the only one."""
+        answers = self._ask(ask)
+        if self.unavailable:
+            raise CatalogsUnavailable(self.unavailable)
+        return answers
 
     def _ask(self, ask: Callable[[Runs], Answer]) -> dict[str, Answer]:
         """The answers of the catalogs that answer, by name, in the order of names."""

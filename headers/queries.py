@@ -26,6 +26,7 @@ MAX_ITEMS = 100
 MAX_PATH = 256
 MAX_PATH_NAMES = 16
 INT64 = range(-(2**63), 2**63)
+UNSAFE_NAME = re.compile(r"[$\x00-\x1f\ud800-\udfff]|^_|__")
 
 STOP = "_broker_stop"
 DESCRIPTORS = "_broker_descriptors"
@@ -58,7 +59,9 @@ def parse_query(text: str) -> Query:
         tree = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
     except RecursionError:
         raise QueryError("", f"is nested deeper than {MAX_LEVELS} levels") from None
-    except json.JSONDecodeError as error:
+    except QueryError:
+        raise
+    except ValueError as error:  # also what an integer of thousands of digits raises
         raise QueryError("", f"is not valid JSON: {error}") from None
     return compile_query(tree)
 
@@ -79,7 +82,7 @@ def field_path(name: str, where: str = "") -> str:
     names = name.split(".")
     if len(names) > MAX_PATH_NAMES:
         raise QueryError(where, f"the path has more than {MAX_PATH_NAMES} names")
-    if not all(names) or any(re.search(r"[$\x00-\x1f]|^_|__", part) for part in names):
+    if not all(names) or any(UNSAFE_NAME.search(part) for part in names):
         raise QueryError(
             where or name, "is not a path of field names (no '$', no leading or double '_')"
         )
@@ -147,6 +150,14 @@ def _scalar(value: Any, here: str) -> Any:
         raise QueryError(here, "needs a text, number, true, false or null")
     if isinstance(value, int) and value not in INT64:
         raise QueryError(here, "is beyond 64 bits")
+    return _text(value, here) if isinstance(value, str) else value
+
+
+def _text(value: str, here: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise QueryError(here, "has half of a surrogate pair, which is no text") from None
     return value
 
 
@@ -168,7 +179,7 @@ def _pattern(value: Any, here: str) -> str:
     if not isinstance(value, str):
         raise QueryError(here, "needs a text")
     try:
-        return safe_pattern(value)
+        return safe_pattern(_text(value, here))
     except UnsafePattern as error:
         raise QueryError(here, str(error)) from None
 

@@ -33,6 +33,8 @@ JOIN_DESCRIPTORS = {
         "as": DESCRIPTORS,
     }
 }
+ONE_NUMBER = {"$not": {"$type": ["array", "decimal"]}}
+"""for `time` beside its bounds, which a list satisfies by any of its items"""
 TOO_LARGE_CODES = {10334, 17419, 4031700}
 """how MongoDB answers when joined documents exceed its 16 MB together"""
 
@@ -107,12 +109,12 @@ class Runs:
         )
         with asking(self.catalog):
             found = list(cursor.limit(2).max_time_ms(query_milliseconds()))
-        return [document["uid"] for document in found]
+        return [document["uid"] for document in found if isinstance(document["uid"], str)]
 
     def newest(self, count: int) -> list[tuple[Position, str]]:
         """Position and uid of the newest runs, newest first."""
         cursor = self._database.run_start.find(
-            self._where({"time": Selection().times()}), {"uid": 1, "time": 1}
+            self._where({"time": Selection().times() | ONE_NUMBER}), {"uid": 1, "time": 1}
         )
         cursor = cursor.sort([("time", -1), ("_id", -1)]).limit(count).batch_size(count)
         with asking(self.catalog):
@@ -134,7 +136,12 @@ class Runs:
         return (run, _public(descriptor)) if run and descriptor else None
 
     def _get_in_parts(self, uid: str) -> Run | None:
-        pipeline: list[Doc] = [{"$match": self._where({"uid": uid})}, {"$limit": 1}, JOIN_STOP]
+        pipeline: list[Doc] = [
+            {"$match": self._where({"uid": uid})},
+            {"$limit": 1},
+            JOIN_STOP,
+            {"$project": {DESCRIPTORS: 0}},
+        ]
         runs = self._runs(self._aggregate(pipeline))
         self._add_descriptors(runs)
         return next(iter(runs), None)
@@ -165,7 +172,7 @@ class Runs:
             runs = read(selection, {} if unbounded else bounds, sort, limit)
             if not all(_is_number(run.position.time) for run in runs):
                 log.warning("runs without a number as time skipped", catalog=self.catalog.name)
-                runs = read(selection, bounds, sort, limit)
+                runs = read(selection, conjunction(bounds, {"time": ONE_NUMBER}), sort, limit)
             if descriptors:
                 self._add_descriptors(runs)
         return runs
@@ -197,7 +204,7 @@ class Runs:
         paths = [place.path for place in self.catalog.proposal.places]
         moved = self.access.overrides.get(self.catalog.name, {})
         group: Doc = {f"p{at}": f"${path}" for at, path in enumerate(paths)}
-        group["uid"] = {"$cond": [{"$in": ["$uid", list(moved)]}, "$uid", None]}
+        group["uid"] = {"$cond": [{"$in": ["$uid", {"$literal": list(moved)}]}, "$uid", None]}
         pipeline = [*self._matching(selection), {"$group": {"_id": group, "count": {"$sum": 1}}}]
         with asking(self.catalog):
             rows = self._aggregate(pipeline)
@@ -222,7 +229,9 @@ class Runs:
         if not search:
             return {}
         if _text_indexes.has(self.catalog):
-            return {"$text": {"$search": search}}
+            # As phrases, because of bare words one would do.
+            words = search.replace('"', " ").split()
+            return {"$text": {"$search": " ".join(f'"{word}"' for word in words)}}
         return words_filter(search)
 
     def _matching(self, selection: Selection) -> list[Doc]:
@@ -243,6 +252,7 @@ class Runs:
         for start in starts:
             uid = start.get("uid")
             start[STOP] = stops.get(uid, []) if isinstance(uid, str) else []
+            start.pop(DESCRIPTORS, None)  # a key of the document itself
         return self._runs(starts)
 
     def _joined_page(
@@ -265,15 +275,20 @@ class Runs:
         if wanted:
             cursor = self._database[collection].find({"run_start": {"$in": wanted}})
             for document in cursor.batch_size(10_000).max_time_ms(query_milliseconds()):
-                found[document["run_start"]].append(document)
+                if isinstance(document["run_start"], str):  # in a list it matches, too
+                    found[document["run_start"]].append(document)
         return found
 
     def _runs(self, starts: Iterable[Doc]) -> list[Run]:
         return [self._run(start) for start in starts]
 
     def _run(self, start: Doc) -> Run:
-        stops = _by_time(start.pop(STOP, []))
-        descriptors = _by_time(start.pop(DESCRIPTORS, []))
+        # A join also finds what is not this run's: null for a missing uid, items of a list.
+        uid = start.get("uid")
+        own = isinstance(uid, str)
+        stops = _by_time(d for d in start.pop(STOP, []) if own and d["run_start"] == uid)
+        joined = start.pop(DESCRIPTORS, [])
+        descriptors = _by_time(d for d in joined if own and d["run_start"] == uid)
         position = Position(start.get("time"), start.pop("_id"))
         proposal = self.access.proposal_of(self.catalog, start)
         stop = stops[-1] if stops else None
@@ -282,7 +297,11 @@ class Runs:
 
 def count_events(run: Run) -> dict[str, int]:
     """How many events each stream of the run has, counted in the database."""
-    streams = {descriptor.get("uid"): stream_name(descriptor) for descriptor in run.descriptors}
+    streams = {
+        descriptor["uid"]: stream_name(descriptor)
+        for descriptor in run.descriptors
+        if isinstance(descriptor.get("uid"), str)
+    }
     pipeline: list[Doc] = [
         {"$match": {"descriptor": {"$in": list(streams)}}},
         {"$group": {"_id": "$descriptor", "count": {"$sum": 1}}},
@@ -291,7 +310,8 @@ def count_events(run: Run) -> dict[str, int]:
     with asking(run.catalog):
         events = database(run.catalog.metadata).event
         for row in events.aggregate(pipeline, maxTimeMS=query_milliseconds()):
-            counts[streams[row["_id"]]] += row["count"]
+            if isinstance(row["_id"], str):  # in a list it matches, too
+                counts[streams[row["_id"]]] += row["count"]
     return counts
 
 
@@ -334,14 +354,18 @@ def _public(document: Doc) -> Doc:
 
 
 def _nested(values: Mapping[str, Any]) -> Doc:
-    """A document that has these values at these dotted paths."""
+    """A document that has these values at these dotted paths.
+
+    Of two paths one may lead into the other's value; sorted, the outer one comes first.
+    """
     document: Doc = {}
-    for path, value in values.items():
+    for path, value in sorted(values.items()):
         *parents, last = path.split(".")
-        place = document
+        place: Any = document
         for name in parents:
-            place = place.setdefault(name, {})
-        place[last] = value
+            place = place.setdefault(name, {}) if isinstance(place, dict) else None
+        if isinstance(place, dict) and value is not None:
+            place[last] = value
     return document
 
 

@@ -51,7 +51,9 @@ class HeaderFilters(Parameters):
     )
     until = serializers.CharField(required=False, max_length=64, help_text="exclusive")
     exit_status = serializers.ChoiceField(EXIT_STATUSES, required=False)
-    search = PlainText(required=False, help_text="words that must all be found")
+    search = PlainText(
+        required=False, trim_whitespace=True, help_text="words that must all be found"
+    )
 
 
 class HeaderListParameters(HeaderFilters):
