@@ -5,6 +5,7 @@ that the operator sees: it names the variable and says what is wrong with it.
 """
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
@@ -59,6 +60,14 @@ def integer(name: str, default: int, minimum: int = 0) -> int:
 def words(name: str, default: str) -> list[str]:
     """A comma-separated list; empty items are dropped."""
     return [word for item in text(name, default).split(",") if (word := item.strip())]
+
+
+def networks(name: str, default: str) -> list[IPv4Network | IPv6Network]:
+    """A comma-separated list of addresses and networks, such as 127.0.0.1,10.0.0.0/8."""
+    try:
+        return [ip_network(word) for word in words(name, default)]
+    except ValueError as error:
+        raise ConfigurationError(f"{name}: {error}") from None
 
 
 def secret(name: str, fallback: str | None) -> str:

@@ -5,6 +5,14 @@ that streams to a slow client does not keep the others from working.
 """
 
 import os
+import tempfile
+from typing import Any
+
+from prometheus_client import multiprocess
+
+# Where the workers keep their counts, so that /metrics tells those of all of them.
+_counts = tempfile.TemporaryDirectory(prefix="broker-metrics-")
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = _counts.name
 
 bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 worker_class = "gthread"
@@ -17,3 +25,7 @@ graceful_timeout = 30
 accesslog = None
 # Wrong settings end the server at once, with their one line, instead of restarting workers.
 preload_app = False
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]

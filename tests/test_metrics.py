@@ -1,0 +1,36 @@
+"""GET /metrics: for allowed addresses or with the token, for nobody else."""
+
+from ipaddress import ip_network
+
+import pytest
+from pytest_django.fixtures import SettingsWrapper
+from rest_framework.test import APIClient
+
+pytestmark = pytest.mark.django_db
+
+
+def test_an_allowed_address_reads_requests_by_route_and_status(client: APIClient) -> None:
+    client.get("/api/v1/headers/secret-looking-key/")
+    text = client.get("/metrics").content.decode()
+    route = 'route="api/v1/headers/<str:key>/"'
+    assert f'broker_request_seconds_count{{method="GET",{route},status="404"}}' in text
+    assert "secret-looking-key" not in text
+
+
+def test_another_address_does_not_learn_that_there_are_metrics(
+    client: APIClient, settings: SettingsWrapper
+) -> None:
+    settings.METRICS_ALLOWED = [ip_network("10.1.0.0/16")]
+    assert client.get("/metrics").status_code == 404
+    assert client.get("/metrics", headers={"X-Forwarded-For": "10.1.0.1"}).status_code == 404
+
+
+def test_the_token_opens_the_metrics_from_anywhere(
+    client: APIClient, settings: SettingsWrapper
+) -> None:
+    settings.METRICS_ALLOWED, settings.METRICS_TOKEN = [], "prometheus-token-of-the-tests"
+    bearer = {"Authorization": "Bearer prometheus-token-of-the-tests"}
+    assert client.get("/metrics", headers=bearer).status_code == 200
+    assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 404
+    settings.METRICS_TOKEN = ""
+    assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 404
