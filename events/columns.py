@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
 from tempfile import SpooledTemporaryFile
-from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 import bson
@@ -156,7 +155,7 @@ def _list_type(values: list[Any]) -> pa.DataType | None:
     """The type of a decoded array, None if it can only be text."""
     classes = set(map(type, values))
     types = (_SCALARS.get(cls) for cls in classes - {list})
-    lists = (_list_type(value) for value in values) if list in classes else ()
+    lists = [_list_type(value) for value in values if type(value) is list]
     inner = reduce(_common, (*types, *lists), pa.null())
     return None if inner is None else pa.list_(inner)
 
@@ -476,8 +475,8 @@ class _Chunk:
     def _view_length(self, length: int) -> Rows:
         """View what shares a common layout; returns the rows that do not."""
         rows = np.flatnonzero(self.lengths == length)
-        rare = 0
-        while len(rows) >= LAYOUT_ROWS and rare < RARE_LAYOUTS:
+        rare, allowed = 0, min(RARE_LAYOUTS, 1 + len(rows) // 128)
+        while len(rows) >= LAYOUT_ROWS and rare < allowed:
             documents = _same_length(self.data, self.offsets[rows], length)
             layout = Layout.of(documents[0].tobytes(), self.sources)
             matching = layout.matches(documents)
@@ -617,7 +616,8 @@ class _SequenceNumbers:
     def add(self, numbers: NDArray[np.int64]) -> None:
         if not len(numbers):
             return
-        self.increasing &= int(numbers[0]) > self.highest and bool((np.diff(numbers) > 0).all())
+        rising = bool((numbers[1:] > numbers[:-1]).all())  # a difference might overflow
+        self.increasing &= rising and int(numbers[0]) > self.highest
         self.lowest = min(self.lowest, int(numbers.min()))
         self.highest = max(self.highest, int(numbers.max()))
 
@@ -640,12 +640,7 @@ class Columns:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -661,7 +656,7 @@ class Columns:
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """One column's values in order, without reading the others."""
-        column = self.schema.get_field_index(name)
+        column = self.schema.names.index(name)
         arrays = (self._array(index, column) for index in range(len(self._chunks)))
         return (array for array in arrays if len(array))
 

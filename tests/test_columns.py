@@ -84,6 +84,7 @@ LISTS = st.one_of(
     st.lists(st.lists(FLOATS, max_size=2), max_size=2),
     st.lists(st.one_of(INT64, FLOATS, st.none(), TEXT, st.booleans()), max_size=3),
     st.lists(TEXT, max_size=2),
+    st.lists(st.lists(st.lists(st.one_of(FLOATS, TEXT)) | INT32 | st.none()), max_size=2),
 )
 ODD = st.one_of(
     st.dictionaries(st.sampled_from("xy"), st.one_of(FLOATS, TEXT), max_size=2),
@@ -314,6 +315,19 @@ def test_a_column_takes_the_type_that_holds_all_its_values(
         assert exact(table(events, Field("det"))["det"]) == exact(expected)
 
 
+ONE_OF_EACH = [True, 2**53 + 1, 0.5, math.nan, "a", None]
+LISTS_OF_EACH = [*([v] for v in ONE_OF_EACH), *([[v]] for v in ONE_OF_EACH), [], [[]], [[], None]]
+
+
+@pytest.mark.parametrize("first", ONE_OF_EACH + LISTS_OF_EACH)
+def test_any_two_values_share_a_column(first: Any) -> None:
+    for second in ONE_OF_EACH + LISTS_OF_EACH:
+        events = [event(i, float(i), det=value) for i, value in enumerate([first, second, first])]
+        one, _, three = table(events, Field("det"))["det"]
+        assert exact(one) == exact(three)
+        assert (one is None) == (first is None)
+
+
 @pytest.mark.parametrize(
     ("data_key", "expected"),
     [
@@ -373,6 +387,11 @@ def test_the_last_event_may_repeat_the_first() -> None:
 def test_sparse_sequence_numbers_take_no_memory_between_them() -> None:
     events = [event(s, float(t)) for t, s in enumerate([-(2**63), 2**63 - 1, 0, -(2**63)])]
     assert table(events) == {"seq_num": [2**63 - 1, 0, -(2**63)], "time": [1.0, 2.0, 3.0]}
+
+
+def test_a_repetition_across_the_whole_range_of_integers_is_noticed() -> None:
+    events = [event(s, float(t)) for t, s in enumerate([0, 2**62, 2**63 - 1, -(2**62), 0])]
+    assert table(events)["time"] == [1.0, 2.0, 3.0, 4.0]
 
 
 def test_events_without_a_seq_num_are_all_kept() -> None:
