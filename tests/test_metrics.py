@@ -3,7 +3,7 @@
 from ipaddress import ip_network
 
 import pytest
-from pytest_django.fixtures import SettingsWrapper
+from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 pytestmark = pytest.mark.django_db
@@ -18,7 +18,7 @@ def test_an_allowed_address_reads_requests_by_route_and_status(client: APIClient
 
 
 def test_another_address_does_not_learn_that_there_are_metrics(
-    client: APIClient, settings: SettingsWrapper
+    client: APIClient, settings: Settings
 ) -> None:
     settings.METRICS_ALLOWED = [ip_network("10.1.0.0/16")]
     assert client.get("/metrics").status_code == 404
@@ -26,7 +26,7 @@ def test_another_address_does_not_learn_that_there_are_metrics(
 
 
 def test_the_token_opens_the_metrics_from_anywhere(
-    client: APIClient, settings: SettingsWrapper
+    client: APIClient, settings: Settings
 ) -> None:
     settings.METRICS_ALLOWED, settings.METRICS_TOKEN = [], "prometheus-token-of-the-tests"
     bearer = {"Authorization": "Bearer prometheus-token-of-the-tests"}
