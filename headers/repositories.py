@@ -216,10 +216,6 @@ class Runs:
                 counts[proposal] += row["count"]
         return list(counts.items())
 
-    def filter(self, selection: Selection) -> Filter:
-        """The selection within what may be read, as the admin's models need it."""
-        return self._selected(selection, {"time": selection.times()})
-
     # -- how -------------------------------------------------------------------------------
 
     def _where(self, *filters: Filter) -> Filter:
