@@ -98,6 +98,11 @@ class _Compiler:
     def query(self, tree: Any, where: str, level: int) -> Filter:
         return conjunction(*self.clauses(tree, where, level))
 
+    def add(self, clauses: int, where: str) -> None:
+        self.count += clauses
+        if self.count > MAX_CLAUSES:
+            raise QueryError(where, f"has more than {MAX_CLAUSES} clauses")
+
     def clauses(self, tree: Any, where: str, level: int) -> list[Filter]:
         if not isinstance(tree, dict):
             raise QueryError(where, "must be a JSON object")
@@ -106,9 +111,7 @@ class _Compiler:
         return [self.clause(key, value, where, level) for key, value in tree.items()]
 
     def clause(self, key: str, value: Any, where: str, level: int) -> Filter:
-        self.count += 1
-        if self.count > MAX_CLAUSES:
-            raise QueryError(where, f"has more than {MAX_CLAUSES} clauses")
+        self.add(1, where)
         here = f"{where}.{key[:MAX_PATH]}" if where else key[:MAX_PATH]
         if key == "$not":
             return {"$nor": [self.query(value, here, level + 1)]}
@@ -136,7 +139,7 @@ class _Compiler:
                 f"{here}.{unknown[0][:MAX_PATH]}",
                 f"is not an operator; use one of {' '.join(OPERATORS)}",
             )
-        self.count += len(value) - 1
+        self.add(len(value) - 1, here)
         return {key: OPERATORS[key](item, f"{here}.{key}") for key, item in value.items()}
 
 
