@@ -5,12 +5,13 @@ dataset, TIFF sequences, npy sequences) are read directly, so that a slice costs
 chunks and a shape costs no data at all; every other spec goes through its installed handler.
 """
 
+import math
 import os
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import count
+from itertools import compress, count
 from typing import Any, Protocol
 
 import h5py
@@ -37,6 +38,7 @@ from events.slices import Axis, Item, Selection, compose, resolve, span
 MAX_CHUNK_BYTES = 512 * 2**20
 CHUNK_CACHE_BYTES = 32 * 2**20
 MAX_HOPS = 16
+SHORT_ROW = 256
 Array = NDArray[Any]
 
 
@@ -175,15 +177,12 @@ class Hdf5Events:
         self._locate = HDF5_SPECS[resource.spec]
         self._files = Hdf5Files(roots)
         self._file = self._files.open(path)
-        self._datasets: dict[str, h5py.Dataset] = {}
+        self._datasets: dict[str, tuple[h5py.Dataset, Layout]] = {}
 
     def layout(self, datum: Kwargs) -> Layout:
-        dataset, axes = self._point(datum)
-        chunks = dataset.chunks or (1,) * dataset.ndim
-        kept = tuple(
-            chunk for chunk, axis in zip(chunks, axes, strict=True) if isinstance(axis, range)
-        )
-        return Layout(Selection(axes).shape, served_dtype(self._resource, dataset.dtype), kept)
+        _, whole, axes = self._point(datum)
+        kept = [isinstance(axis, range) for axis in axes]
+        return Layout(Selection(axes).shape, whole.dtype, tuple(compress(whole.chunks, kept)))
 
     def verify(self, datum: Kwargs, expected: Layout) -> None:
         found = self.layout(datum)
@@ -194,8 +193,8 @@ class Hdf5Events:
     ) -> None:
         boxes = []
         for datum in datums:
-            dataset, axes = self._point(datum)
-            expect(self._resource, Selection(axes).shape, dataset.dtype, expected)
+            dataset, whole, axes = self._point(datum)
+            expect(self._resource, Selection(axes).shape, whole.dtype, expected)
             boxes.append((dataset, _take(axes, inner)))
         for first, last in _runs(boxes):
             dataset, axes = boxes[first]
@@ -207,21 +206,21 @@ class Hdf5Events:
         self._datasets.clear()
         self._files.close()
 
-    def _point(self, datum: Kwargs) -> tuple[h5py.Dataset, tuple[Axis, ...]]:
+    def _point(self, datum: Kwargs) -> tuple[h5py.Dataset, Layout, tuple[Axis, ...]]:
         name, items = self._locate(self._resource.kwargs, datum)
-        dataset = self._datasets.get(name)
-        if dataset is None:
-            dataset = self._datasets[name] = self._checked(name)
-        axes = resolve(items, dataset.shape).axes
+        if name not in self._datasets:
+            self._datasets[name] = self._checked(name)
+        dataset, whole = self._datasets[name]
+        axes = resolve(items, whole.shape).axes
         if items and axes[0] == range(0):
             raise AssetUnreadable(
                 self._resource.uid,
                 self._resource.spec,
                 f"the event lies beyond the file's {len(dataset)} frames.",
             )
-        return dataset, axes
+        return dataset, whole, axes
 
-    def _checked(self, name: str) -> h5py.Dataset:
+    def _checked(self, name: str) -> tuple[h5py.Dataset, Layout]:
         dataset = self._files.dataset(self._file, name)
         chunk = np.prod(dataset.chunks or (0,), dtype=float) * dataset.dtype.itemsize
         if chunk > MAX_CHUNK_BYTES:
@@ -230,7 +229,8 @@ class Hdf5Events:
                 self._resource.spec,
                 f"one chunk of the file is {chunk:.0f} bytes; at most {MAX_CHUNK_BYTES} are read.",
             )
-        return dataset
+        dtype = served_dtype(self._resource, dataset.dtype)
+        return dataset, Layout(dataset.shape, dtype, dataset.chunks or (1,) * dataset.ndim)
 
 
 def _names(path: str) -> list[str]:
@@ -291,19 +291,26 @@ def _as_range(axis: Axis) -> range:
 
 
 def _read_box(dataset: h5py.Dataset, axes: Sequence[Axis], out: Array) -> None:
-    """Read a selection in one go.
+    """Read a selection in one go, or row by row where rows are skipped.
 
-    Rows are skipped by HDF5; inside a row, the surrounding box is read and thinned out here: HDF5
-    scatters single elements many times slower than it copies the chunks it has to decode anyway.
+    HDF5 picks single elements a hundred times slower than it copies boxes. So skipped rows of some
+    length are read one by one, and inside a row the surrounding box is read and thinned out here:
+    its chunks have to be decoded anyway.
     """
     if not out.size:
         return
     if not axes:
         out[...] = dataset[()]
         return
+    first, rest = axes[0], axes[1:]
+    if isinstance(first, range) and _step(first) > 1 and math.prod(map(span, rest)) > SHORT_ROW:
+        parts = out.reshape(len(first), *Selection(tuple(rest)).shape)
+        for row, part in zip(first, parts, strict=True):
+            _read_box(dataset, (row, *rest), part)
+        return
     start = tuple(axis if isinstance(axis, int) else min(axis[0], axis[-1]) for axis in axes)
-    stride = (_step(axes[0]), *(1 for _ in axes[1:]))
-    extent = (_length(axes[0]), *(span(axis) for axis in axes[1:]))
+    stride = (_step(first), *(1 for _ in rest))
+    extent = (_length(first), *map(span, rest))
     thinned = tuple(_thin(axis, number) for number, axis in enumerate(axes))
     plain = all(index in (0, slice(None)) for index in thinned)
     box = out.reshape(extent) if plain else np.empty(extent, out.dtype)

@@ -19,15 +19,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
-from itertools import product
+from itertools import groupby, product
 from multiprocessing.connection import Pipe
+from operator import attrgetter
 from threading import Lock
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from events.assets import AssetError, AssetTooLarge, AssetUnreadable, Datum, Layout, Roots
+from events.assets import (
+    AssetError,
+    AssetTooLarge,
+    AssetUnreadable,
+    Datum,
+    Kwargs,
+    Layout,
+    Resource,
+    Roots,
+)
 from events.slices import Axis, Selection, span
 
 BLOCK_BYTES = 4 * 2**20
@@ -60,9 +70,12 @@ class ReaderLost(Exception):
 
 @dataclass(frozen=True)
 class Describe:
-    """Which shape and dtype have these events? Refused if they differ."""
+    """Which shape and dtype have these events? Refused if they differ.
 
-    datums: Sequence[Datum]
+    Events come as the runs of datums that share a resource, in their order.
+    """
+
+    datums: Sequence[tuple[Resource, Sequence[Kwargs]]]
     roots: Roots
     handlers: frozenset[str]
 
@@ -200,9 +213,11 @@ class ReaderPool:
         try:
             answer = reader.ask(request)
             values = reader.take(answer.get("nbytes", 0))
-        except ReaderLost as error:
-            reader.stop()
-            resource = request.datums[0].resource
+        except Exception as error:
+            reader.stop()  # whatever went wrong, it may be in the middle of something
+            if not isinstance(error, ReaderLost):
+                raise
+            resource, _ = request.datums[0]
             raise AssetUnreadable(resource.uid, resource.spec, f"the file {error}.") from error
         if answer.get("last"):
             reader.stop()
@@ -255,7 +270,7 @@ class ArrayReader:
         AssetError, ReaderBusy
             The file cannot be served, or not now.
         """
-        request = Describe(datums, self.roots, self.handlers)
+        request = Describe(_by_resource(datums), self.roots, self.handlers)
         answer, _ = self.pool.result(self.pool.submit(request))
         shape, chunks = tuple(answer["shape"]), tuple(answer["chunks"])
         return Layout(shape, np.dtype(answer["dtype"]), chunks)
@@ -281,7 +296,7 @@ class ArrayReader:
         try:
             for part, axes in plan(len(datums), inner, layout):
                 wanted = datums[part] if isinstance(part, slice) else [datums[part]]
-                request = Read(wanted, self.roots, self.handlers, axes, layout)
+                request = Read(_by_resource(wanted), self.roots, self.handlers, axes, layout)
                 shape = Selection(axes).shape
                 if stacked and isinstance(part, slice):
                     shape = (len(wanted), *shape)
@@ -303,6 +318,13 @@ class ArrayReader:
     ) -> Array:
         _, values = self.pool.result(future)
         return np.ndarray(shape, layout.dtype, buffer=values)
+
+
+def _by_resource(datums: Sequence[Datum]) -> list[tuple[Resource, list[Kwargs]]]:
+    return [
+        (resource, [datum.kwargs for datum in group])
+        for resource, group in groupby(datums, attrgetter("resource"))
+    ]
 
 
 def plan(
@@ -344,7 +366,7 @@ def _cut(axes: Sequence[Axis], grains: Sequence[int], itemsize: int) -> tuple[in
 def _check_block(request: Read, shape: tuple[int, ...]) -> None:
     nbytes = math.prod(shape) * request.expected.dtype.itemsize
     if nbytes > MAX_BLOCK_BYTES:
-        resource = request.datums[0].resource
+        resource, _ = request.datums[0]
         raise AssetTooLarge(
             resource.uid,
             resource.spec,

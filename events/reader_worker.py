@@ -9,7 +9,6 @@ inside a C library; one that wants too much memory fails by the process's resour
 """
 
 import json
-import math
 import mmap
 import os
 import resource as limits
@@ -17,9 +16,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import groupby
 from multiprocessing.connection import Connection
-from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -86,32 +83,31 @@ class Reader:
         close_leaked()
 
     def _describe(self, request: Describe) -> Answer:
-        first, last = request.datums[0], request.datums[-1]
-        with _blamed(first.resource):
-            layout = self._events(first.resource, request).layout(first.kwargs)
-        for resource, datums in groupby(request.datums[1:-1], attrgetter("resource")):
+        (resource, datums), *_ = request.datums
+        with _blamed(resource):
+            layout = self._events(resource, request).layout(datums[0])
+        for resource, datums in request.datums:
             with _blamed(resource):
                 events = self._events(resource, request)
                 for datum in datums:
-                    events.verify(datum.kwargs, layout)
-        with _blamed(last.resource):
-            end = self._events(last.resource, request).layout(last.kwargs)
-            expect(last.resource, end.shape, end.dtype, layout)
+                    events.verify(datum, layout)
+        with _blamed(resource):
+            last = events.layout(datums[-1])
+            expect(resource, last.shape, last.dtype, layout)
         return {"shape": layout.shape, "dtype": layout.dtype.str, "chunks": layout.chunks}
 
     def _read(self, request: Read) -> Answer:
-        each = Selection(request.inner).shape
-        dtype = request.expected.dtype
-        out = np.ndarray((len(request.datums), *each), dtype, buffer=self._memory)
+        count = sum(len(datums) for _, datums in request.datums)
+        shape = (count, *Selection(request.inner).shape)
+        out = np.ndarray(shape, request.expected.dtype, buffer=self._memory)
         done = 0
-        for resource, group in groupby(request.datums, attrgetter("resource")):
-            datums = [datum.kwargs for datum in group]
+        for resource, datums in request.datums:
+            part = out[done : done + len(datums)]
             with _blamed(resource):
                 events = self._events(resource, request)
-                part = out[done : done + len(datums)]
                 events.read(datums, request.inner, request.expected, part)
             done += len(datums)
-        return {"nbytes": math.prod(out.shape) * dtype.itemsize}
+        return {"nbytes": out.nbytes}
 
     def _events(self, resource: Resource, request: Describe) -> Events:
         path = request.roots.locate(resource)
@@ -133,7 +129,7 @@ def _state_of(path: str) -> tuple[int, ...] | None:
 
 
 def _load_handlers(request: Describe) -> None:
-    for resource in {id(datum.resource): datum.resource for datum in request.datums}.values():
+    for resource, _ in request.datums:
         if not allowed(resource.spec, request.handlers):
             raise HandlerMissing(
                 resource.uid, resource.spec, "this spec is not enabled for the catalog."
