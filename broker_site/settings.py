@@ -1,5 +1,6 @@
 """Settings of the service. What differs between installations comes from the environment."""
 
+import hashlib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,13 @@ JWT_KEY = environment.secret("BROKER_JWT_KEY", "debug-only-jwt-key-" * 2 if DEBU
 if SECRET_KEY == JWT_KEY:
     raise ConfigurationError("BROKER_JWT_KEY: must differ from BROKER_SECRET_KEY")
 
+# API tokens: the first pepper signs, the others still verify, so that they can be changed.
+TOKEN_PEPPERS = [item.encode() for item in environment.words("BROKER_TOKEN_PEPPERS", "")]
+if any(len(pepper) < 32 for pepper in TOKEN_PEPPERS):
+    raise ConfigurationError("BROKER_TOKEN_PEPPERS: each needs at least 32 bytes")
+if not TOKEN_PEPPERS:
+    TOKEN_PEPPERS = [hashlib.sha256(b"API tokens" + SECRET_KEY.encode()).digest()]
+
 ALLOWED_HOSTS = environment.words("BROKER_ALLOWED_HOSTS", "localhost,127.0.0.1")
 NUM_PROXIES = environment.integer("BROKER_NUM_PROXIES", 0)
 INLINE_BYTES = environment.integer("BROKER_INLINE_BYTES", 2**20)
@@ -45,6 +53,7 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "axes",
     "rest_framework",
     "drf_spectacular",
     "drf_spectacular_sidecar",
@@ -52,6 +61,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "broker_site.middleware.RequestContextMiddleware",
+    "policies.audit.AuditMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -61,6 +71,7 @@ MIDDLEWARE = [
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 
 ROOT_URLCONF = "broker_site.urls"
@@ -127,6 +138,12 @@ LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
 
+AUTHENTICATION_BACKENDS = [
+    # The first one refuses whoever is locked out, before any other sees the password.
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
+
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
     "SIGNING_KEY": JWT_KEY,
@@ -150,6 +167,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_PARSER_CLASSES": ["broker_site.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["policies.throttling.RequestRate"],
     "EXCEPTION_HANDLER": "broker_site.problems.exception_handler",
     "NUM_PROXIES": NUM_PROXIES,
 }
@@ -164,6 +182,37 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
 }
+
+# -- Limits and the audit trail --------------------------------------------------------------
+
+# Failed sign-ins are counted in the database, for all doors and processes together.
+AXES_HANDLER = "policies.lockout.SignInHandler"
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
+AXES_FAILURE_LIMIT = 10
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_RESET_ON_SUCCESS = True
+AXES_USERNAME_CALLABLE = "policies.lockout.name_of"
+AXES_CLIENT_IP_CALLABLE = "policies.addresses.client_network"
+AXES_LOCKOUT_CALLABLE = "policies.lockout.locked_out"
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+
+# Per principal and minute, or hour; 0: without limit. Counted by each process for itself.
+REQUESTS_USER = environment.integer("BROKER_RATE_USER", 6000)
+REQUESTS_ANON = environment.integer("BROKER_RATE_ANON", 600)
+STREAM_BYTES_USER = environment.integer("BROKER_BYTES_USER", 2**40)
+STREAM_BYTES_ANON = environment.integer("BROKER_BYTES_ANON", 2**36)
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        # Room for every counter: one that is dropped would forget what it counted.
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
+AUDIT_DAYS = environment.integer("BROKER_AUDIT_DAYS", 400, minimum=1)
+AUDIT_IN_BACKGROUND = True
 
 # -- The web side ---------------------------------------------------------------------------
 

@@ -1,7 +1,23 @@
 from django.apps import AppConfig
+from django.db.models.signals import m2m_changed, post_delete, post_migrate
 
 
 class PoliciesConfig(AppConfig):
     name = "policies"
     verbose_name = "People and policies"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from axes.signals import user_locked_out
+        from django.contrib.auth import signals
+
+        from policies import append_only, audit, models, tracking
+
+        tracking.row_changed.connect(audit.on_row_changed)
+        post_delete.connect(audit.on_row_deleted)
+        for through in models.links_of_policy():
+            m2m_changed.connect(audit.on_links_changed, sender=through)
+        signals.user_logged_in.connect(audit.on_signed_in)
+        signals.user_login_failed.connect(audit.on_sign_in_failed)
+        user_locked_out.connect(audit.on_locked_out)
+        post_migrate.connect(append_only.after_migrate, sender=self)

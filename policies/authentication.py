@@ -1,29 +1,29 @@
 """Who is asking: a bearer token from programs, the Django session from browsers."""
 
 from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
-from policies.models import Session, User
+from policies.addresses import client_address
+from policies.models import APIToken, Session, User
 from policies.sessions import TokenRefused, session_of
+from policies.throttling import exceeds_anonymous_rate
+from policies.tokens import PREFIX, APITokenRefused, token_of
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <access token>`. Any other Authorization header is refused."""
+    """`Authorization: Bearer <access or API token>`. Any other Authorization header is refused."""
 
-    def authenticate(self, request: Request) -> tuple[User, Session] | None:
+    def authenticate(self, request: Request) -> tuple[User, Session | APIToken] | None:
         header = request.headers.get("Authorization")
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationFailed("Use 'Authorization: Bearer <token>'.")
-        try:
-            session = session_of(token.strip())
-        except TokenRefused:
-            raise AuthenticationFailed("The token is not valid or has expired.") from None
-        _refuse_two_users(request, session.user)
-        return session.user, session
+        credential = _credential(request, token.strip())
+        _refuse_two_users(request, credential.user)
+        return credential.user, credential
 
     def authenticate_header(self, request: Request) -> str:
         return "Bearer"
@@ -33,8 +33,29 @@ class BrowserAuthentication(SessionAuthentication):
     """The session of the web pages; changes need its CSRF token."""
 
 
+def _credential(request: Request, token: str) -> Session | APIToken:
+    try:
+        if token.startswith(PREFIX):
+            return token_of(token, client_address(request._request))
+        return session_of(token)
+    except APITokenRefused as error:
+        _note_refusal(request, reason=f"API token: {error.reason}", token=error.key)
+    except TokenRefused as error:
+        _note_refusal(request, reason=str(error) or "access token not valid")
+    # Whose token fails is nobody, and must not be faster at guessing than nobody is.
+    if exceeds_anonymous_rate(request._request):
+        raise Throttled(60)
+    raise AuthenticationFailed("The token is not valid or has expired.")
+
+
+def _note_refusal(request: Request, **details: str) -> None:
+    """For the audit trail; the caller is told no reason."""
+    request._request.__dict__["refusal"] = details
+
+
 def _refuse_two_users(request: Request, user: User) -> None:
     """A cookie of somebody else beside the token: a mistake or an attack, never meant."""
     browser_user = getattr(request._request, "user", None)
     if browser_user is not None and browser_user.is_authenticated and browser_user != user:
+        _note_refusal(request, reason="token and cookie of two users")
         raise AuthenticationFailed("The token and the session cookie belong to different users.")

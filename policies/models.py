@@ -4,7 +4,7 @@ import uuid
 from typing import Any, ClassVar
 
 from django.conf import settings
-from django.contrib.auth.models import AbstractUser, UserManager
+from django.contrib.auth.models import AbstractUser, Group, UserManager
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import Q
@@ -244,6 +244,17 @@ class Session(models.Model):
         return f"{self.user} since {self.created:%Y-%m-%d %H:%M}"
 
 
+def links_of_policy() -> list[type[models.Model]]:
+    """The many-to-many relations that give rights."""
+    return [
+        Beamline.staff.through,
+        Proposal.beamlines.through,
+        User.groups.through,
+        User.user_permissions.through,
+        Group.permissions.through,
+    ]
+
+
 class APIToken(Tracked):
     """A long-lived token of a script. It can only narrow what its owner may read."""
 
@@ -381,7 +392,8 @@ class DeviceRequest(models.Model):
     device_code_hash = models.CharField(max_length=64, unique=True)
     user_code_hash = models.CharField(max_length=64, unique=True)
     client_name = models.CharField(max_length=80, blank=True)
-    address = models.GenericIPAddressField(help_text="where the program asked from")
+    address = models.GenericIPAddressField(null=True, help_text="where the program asked from")
+    network = models.GenericIPAddressField(help_text="what open requests are counted for")
     answer = models.CharField(max_length=10, choices=Answer.choices, default=Answer.PENDING)
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, null=True)
     interval = models.PositiveSmallIntegerField(help_text="seconds between two questions")
@@ -390,7 +402,7 @@ class DeviceRequest(models.Model):
     expires = models.DateTimeField(db_index=True)
 
     class Meta:
-        indexes = (models.Index(fields=("address", "expires"), name="device_requests_of_address"),)
+        indexes = (models.Index(fields=("network", "expires"), name="device_requests_of_network"),)
 
     def __str__(self) -> str:
         return f"{self.client_name or 'a program'} at {self.address}: {self.answer}"

@@ -5,18 +5,38 @@ from typing import Any
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from policies.models import APIToken, User
+
 
 class ReadOnly(BasePermission):
-    """Anybody may read: the access narrows it, for anonymous callers to public runs."""
+    """Anybody may read: the access narrows it, for anonymous callers to public runs.
+
+    An API token needs the scope that the view names in `required_scope`, by default
+    `read:metadata`; None asks for no scope.
+    """
 
     message = "This is read-only."
 
     def has_permission(self, request: Request, view: Any) -> bool:
+        if isinstance(request.auth, APIToken):
+            scope = getattr(view, "required_scope", APIToken.Scope.METADATA)
+            if scope is not None and scope not in request.auth.scopes:
+                self.message = f"This API token lacks the scope {scope}."
+                return False
         return request.method in SAFE_METHODS
 
 
 class SignIn(BasePermission):
-    """For the routes where one signs in or out."""
+    """For the routes where one signs in or out. An API token is for reading only."""
+
+    message = "An API token can only read."
 
     def has_permission(self, request: Request, view: Any) -> bool:
-        return True
+        return not isinstance(request.auth, APIToken)
+
+
+class OwnTokens(SignIn):
+    """For the routes where people look after their own API tokens."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.user, User) and super().has_permission(request, view)

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, cast
 
-import structlog
 from django.conf import settings
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt.exceptions import TokenBackendError
 from rest_framework_simplejwt.state import token_backend
 
+from policies import audit
 from policies.models import Session, User
-
-log = structlog.get_logger(__name__)
 
 ACCESS = cast(timedelta, settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"])
 REFRESH = cast(timedelta, settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
@@ -33,7 +31,7 @@ USER = "SELECT * FROM policies_user WHERE id = %s"
 
 
 class TokenRefused(Exception):
-    """The token is not valid (any more). Nothing more is said to the caller."""
+    """The token is not valid (any more). Its text is for the audit trail, not the caller."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +44,7 @@ class Tokens:
 
 @dataclass(frozen=True)
 class Claims:
+    user: str
     session: uuid.UUID
     token_id: uuid.UUID
 
@@ -63,13 +62,13 @@ def begin_session(user: User) -> Tokens:
 
 def session_of(access_token: str) -> Session:
     """The running session that an access token points at, with its user."""
-    return _running(_claims(access_token, "access").session)
+    return _session(_claims(access_token, "access"))
 
 
 def refresh_session(refresh_token: str) -> Tokens:
     """New tokens for a refresh token, which is spent by this."""
     claims = _claims(refresh_token, "refresh")
-    session = _running(claims.session)
+    session = _session(claims)
     session.refresh_id = uuid.uuid4()
     session.expires = timezone.now() + REFRESH
     # One statement both checks and spends: of many at the same time, one wins.
@@ -78,28 +77,39 @@ def refresh_session(refresh_token: str) -> Tokens:
     )
     if not won:
         end_session(session, "refresh token used twice")
-        raise TokenRefused
+        raise TokenRefused("refresh token used twice")
     return _tokens(session)
 
 
 def end_session(session: Session, reason: str) -> None:
     """Its tokens stop working at once."""
-    ended = Session.objects.filter(pk=session.pk, ended=None).update(
-        ended=timezone.now(), end_reason=reason
-    )
-    if ended:
-        log.info("session ended", user_id=session.user_id, session=str(session.pk), reason=reason)
+    name = {"session": str(session.pk)}
+    with transaction.atomic():
+        ended = Session.objects.filter(pk=session.pk, ended=None).update(
+            ended=timezone.now(), end_reason=reason
+        )
+        if ended:
+            kind = audit.Kind.SESSION_ENDED
+            audit.record(kind, user=session.user, result=reason, details=name)
 
 
-def _running(session_id: uuid.UUID) -> Session:
+def _session(claims: Claims) -> Session:
+    session = running_session(claims.session)
+    if str(session.user_id) != claims.user:
+        raise TokenRefused("token of another user")
+    return session
+
+
+def running_session(session_id: uuid.UUID) -> Session:
+    """The session with its user, read now; TokenRefused unless it is still good."""
     session = next(iter(Session.objects.raw(RUNNING, [_stored(session_id)])), None)
     if session is None:
-        raise TokenRefused
+        raise TokenRefused("session ended")
     session.user = next(iter(User.objects.raw(USER, [session.user_id])))
     if session.expires <= timezone.now() or not session.user.is_active:
-        raise TokenRefused
+        raise TokenRefused("session expired or user deactivated")
     if not constant_time_compare(session.password_hash, session.user.get_session_auth_hash()):
-        raise TokenRefused
+        raise TokenRefused("password changed")
     return session
 
 
@@ -140,7 +150,7 @@ def _claims(token: str, kind: str) -> Claims:
     times = (payload.get("exp"), payload.get("iat"))
     if payload.get("token_type") != kind or any(type(value) is not int for value in times):
         raise TokenRefused
-    return Claims(_uuid(payload.get("sid")), _uuid(payload.get("jti")))
+    return Claims(str(payload.get("sub")), _uuid(payload.get("sid")), _uuid(payload.get("jti")))
 
 
 def _uuid(value: object) -> uuid.UUID:

@@ -6,5 +6,7 @@ urlpatterns = [
     path("token/", views.TokenView.as_view(), name="token"),
     path("token/refresh/", views.TokenRefreshView.as_view(), name="token-refresh"),
     path("logout/", views.LogoutView.as_view(), name="logout"),
+    path("api-tokens/", views.APITokenListView.as_view(), name="api-tokens"),
+    path("api-tokens/<int:pk>/", views.APITokenView.as_view(), name="api-token"),
     path("whoami/", views.WhoAmIView.as_view(), name="whoami"),
 ]

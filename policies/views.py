@@ -1,21 +1,28 @@
 """Routes under /api/v1/auth/."""
 
+from datetime import timedelta
+from ipaddress import ip_network
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import authenticate
+from django.contrib.auth.signals import user_logged_in
+from django.db.models import QuerySet
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
-from rest_framework.exceptions import AuthenticationFailed
+from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from broker_site.parameters import Parameters
-from policies.models import Beamline, Membership, Session, User
-from policies.permissions import ReadOnly, SignIn
+from broker_site.problems import Problem, not_found
+from policies.models import APIToken, Beamline, Membership, Session, User
+from policies.permissions import OwnTokens, ReadOnly, SignIn
+from policies.requests import access_for
 from policies.sessions import (
     TokenRefused,
     Tokens,
@@ -23,6 +30,10 @@ from policies.sessions import (
     end_session,
     refresh_session,
 )
+from policies.tokens import MAX_TOKENS, Limits, beyond, longest, make_token, revoke_token
+
+DEFAULT_TOKEN_DAYS = 30
+DAY = 86_400
 
 
 class Credentials(serializers.Serializer[Any]):
@@ -32,6 +43,54 @@ class Credentials(serializers.Serializer[Any]):
 
 class RefreshToken(serializers.Serializer[Any]):
     refresh = serializers.CharField(max_length=5000)
+
+
+class Network(serializers.CharField):
+    """An address, or a network as 10.1.0.0/16."""
+
+    def to_internal_value(self, data: Any) -> str:
+        try:
+            return str(ip_network(super().to_internal_value(data)))
+        except ValueError:
+            raise serializers.ValidationError(
+                "must be an address or a network such as 10.1.0.0/16."
+            ) from None
+
+
+class NewAPIToken(serializers.Serializer[Any]):
+    name = serializers.CharField(max_length=100)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(APIToken.Scope.choices), allow_empty=False
+    )
+    expires_in = serializers.IntegerField(
+        min_value=60, default=DEFAULT_TOKEN_DAYS * DAY, help_text="seconds"
+    )
+    proposals = serializers.ListField(
+        child=serializers.CharField(max_length=100),
+        allow_empty=False,
+        max_length=1000,
+        allow_null=True,
+        default=None,
+    )
+    catalogs = serializers.ListField(
+        child=serializers.ChoiceField([catalog.name for catalog in settings.CATALOGS]),
+        allow_empty=False,
+        allow_null=True,
+        default=None,
+    )
+    allowed_ips = serializers.ListField(
+        child=Network(max_length=50),
+        allow_empty=False,
+        max_length=100,
+        allow_null=True,
+        default=None,
+    )
+
+    def to_internal_value(self, data: Any) -> Any:
+        values = super().to_internal_value(data)
+        if unknown := sorted(set(data) - set(self.fields)):
+            raise serializers.ValidationError({name: "is unknown." for name in unknown})
+        return values
 
 
 TOKENS = inline_serializer(
@@ -64,9 +123,11 @@ class TokenView(AuthView):
         Parameters.of(request)
         given = Credentials(data=request.data)
         given.is_valid(raise_exception=True)
-        user = authenticate(request, **given.validated_data)
+        # Counted as failed, or remembered, on the request that the middlewares see.
+        user = authenticate(request._request, **given.validated_data)
         if not isinstance(user, User):
             raise _refused("No active account has this user name and password.")
+        user_logged_in.send(type(user), request=request._request, user=user)
         return _answer(begin_session(user))
 
 
@@ -81,7 +142,8 @@ class TokenRefreshView(AuthView):
         given.is_valid(raise_exception=True)
         try:
             return _answer(refresh_session(given.validated_data["refresh"]))
-        except TokenRefused:
+        except TokenRefused as error:
+            request._request.__dict__["refusal"] = {"reason": str(error) or "not valid"}
             raise _refused("The refresh token is not valid. Sign in again.") from None
 
 
@@ -96,8 +158,79 @@ class LogoutView(AuthView):
         return Response(status=204)
 
 
+class APITokenListView(APIView):
+    """The API tokens of the caller."""
+
+    permission_classes = (OwnTokens,)
+
+    @extend_schema(responses={200: dict[str, Any]})
+    def get(self, request: Request) -> Response:
+        """The caller's API tokens that are not revoked, newest first."""
+        Parameters.of(request)
+        return Response(
+            {"next": None, "previous": None, "results": [told(t) for t in _tokens_of(request)]}
+        )
+
+    @extend_schema(request=NewAPIToken, responses={201: dict[str, Any]})
+    def post(self, request: Request) -> Response:
+        """A new API token. Its text, `token`, is shown in this answer only."""
+        Parameters.of(request)
+        given = NewAPIToken(data=request.data)
+        given.is_valid(raise_exception=True)
+        asked = dict(given.validated_data)
+        name, lifetime = asked.pop("name"), timedelta(seconds=asked.pop("expires_in"))
+        limits = Limits(**asked)
+        check_within_rights(request, limits, lifetime)
+        token, text = make_token(owner(request), name, limits, lifetime)
+        return Response(told(token) | {"token": text}, status=201)
+
+
+class APITokenView(APIView):
+    permission_classes = (OwnTokens,)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, pk: int) -> Response:
+        """Revokes an API token of the caller; it stops working at once."""
+        Parameters.of(request)
+        token = _tokens_of(request).filter(pk=pk).first()
+        if token is None:
+            raise not_found()
+        revoke_token(token)
+        return Response(status=204)
+
+
+def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -> None:
+    """A token that asks for more than its owner has is refused, not cut down."""
+    user = owner(request)
+    if lifetime > longest(user):
+        days = user.max_token_days
+        raise Problem(400, f"expires_in: at most {days * DAY} seconds ({days} days) for you.")
+    if unknown := beyond(user, access_for(request), limits.proposals or ()):
+        raise Problem(400, f"proposals: you may not read {', '.join(unknown)}.")
+    if _tokens_of(request).count() >= MAX_TOKENS:
+        raise Problem(400, f"You have {MAX_TOKENS} tokens; delete those that are not needed.")
+
+
+def _tokens_of(request: Request) -> QuerySet[APIToken]:
+    return APIToken.objects.filter(user=owner(request), revoked=None)
+
+
+def owner(request: Request) -> User:
+    """The caller, of whom the permission has made sure that it is somebody."""
+    if not isinstance(request.user, User):
+        raise NotAuthenticated
+    return request.user
+
+
+def told(token: APIToken) -> dict[str, Any]:
+    """What is shown of a token after it has been made."""
+    names = "id name key scopes proposals catalogs allowed_ips created expires last_used"
+    return {name: getattr(token, name) for name in names.split()}
+
+
 class WhoAmIView(APIView):
     permission_classes = (ReadOnly,)
+    required_scope = None
 
     @extend_schema(responses={200: dict[str, Any]})
     def get(self, request: Request) -> Response:
@@ -112,7 +245,7 @@ class WhoAmIView(APIView):
                 "proposals": _proposals(known),
                 "beamlines": _beamlines(known),
                 "authenticated_by": _method(request),
-                "token": None,
+                "token": told(request.auth) if isinstance(request.auth, APIToken) else None,
             }
         )
 
@@ -155,6 +288,8 @@ def _beamlines(user: User | None) -> list[str]:
 def _method(request: Request) -> str:
     if isinstance(request.auth, Session):
         return "jwt"
+    if isinstance(request.auth, APIToken):
+        return "api-token"
     return "session" if request.user.is_authenticated else "anonymous"
 
 

@@ -24,6 +24,7 @@ from rest_framework.test import APIClient
 from demo.embedded_mongo import embedded_mongo
 from headers.catalogs import Catalog
 from headers.mongo import database, resting
+from policies import append_only
 from policies.models import Beamline, Membership, Proposal, User
 from policies.sessions import begin_session
 from tests import settings as test_settings
@@ -39,6 +40,8 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
     """Only the SQL database is Django's to create; the catalogs are made by `recorder`."""
     with django_db_blocker.unblock():
         created = setup_databases(0, False, aliases={"default": None})
+        # Tests with real transactions empty every table at their end.
+        append_only.remove()
     yield
     with django_db_blocker.unblock():
         teardown_databases(created, 0)

@@ -55,6 +55,8 @@ os.environ |= {
     "BROKER_SECRET_KEY": "tests-only-0123456789-abcdefghijkl",
     "BROKER_JWT_KEY": "tests-only-jwt-0123456789-abcdefgh",
     "BROKER_CATALOGS": str(FOLDER / "catalogs.toml"),
+    "BROKER_RATE_USER": "0",
+    "BROKER_RATE_ANON": "0",
     "DATABASE_URL": os.environ.get(
         "BROKER_TEST_DATABASE_URL", f"sqlite:///{FOLDER}/policies.sqlite3"
     ),
@@ -64,3 +66,8 @@ from broker_site.settings import *  # noqa: E402, F403
 
 # Cheap on purpose: tests sign in often, and the strength of the hash is not theirs to test.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# Written at once: a thread of its own would wait for the transaction that a test runs in.
+AUDIT_IN_BACKGROUND = False
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
+    # In a file, because threads cannot wait for each other's locks on one in memory.
+    DATABASES["default"]["TEST"] = {"NAME": f"{FOLDER}.sqlite3"}  # noqa: F405

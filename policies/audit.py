@@ -1,0 +1,405 @@
+"""The audit trail: who did what, when, from where, and what became of it.
+
+`record` writes at once, in the transaction at hand: sign-ins, and changes to policies
+and tokens with the values before and after. `record_soon` is for what happens all the
+time, reads and refusals: events wait in a bounded queue for at most about a second, are
+written in batches by a thread of this process, and the rest when it ends. When the
+queue is full the caller writes its event itself, so that none is ever dropped.
+
+A read is told of runs that not everybody may read. Whether a run is public is asked when
+the batch is written, not while its reader waits.
+"""
+
+import atexit
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import structlog
+from django.conf import settings
+from django.db import DatabaseError, connection
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
+
+from policies.addresses import client_address
+from policies.models import APIToken, AuditEvent, Proposal, Session, User
+from policies.tracking import Tracked, differences, values_of
+
+log = structlog.get_logger(__name__)
+Kind = AuditEvent.Kind
+
+CAPACITY = 10_000
+BATCH = 500
+SECONDS = 1.0
+"""how long an event waits for others, so that they are written together"""
+TRIES_AT_SHUTDOWN = 5
+
+request_at_hand: ContextVar[HttpRequest | None] = ContextVar("request_at_hand", default=None)
+_reason: ContextVar[str] = ContextVar("reason", default="")
+
+
+class ReadRun(Protocol):
+    """What the trail needs to know of a run."""
+
+    @property
+    def uid(self) -> str | None: ...
+    @property
+    def proposal(self) -> str | None: ...
+    @property
+    def catalog(self) -> Any: ...
+
+
+@dataclass
+class Read:
+    """An event about runs that somebody read, and those runs: (catalog, uid, proposal)."""
+
+    event: AuditEvent
+    runs: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+# -- Recording -----------------------------------------------------------------------------
+
+
+def record(kind: AuditEvent.Kind, **fields: Any) -> None:
+    """Writes an event now, in the transaction at hand."""
+    event_of(kind, request_at_hand.get(), **fields).save()
+
+
+def record_soon(kind: AuditEvent.Kind, request: HttpRequest, **fields: Any) -> None:
+    """Writes an event within a few seconds, whatever becomes of this process short of a kill."""
+    trail.put(Read(event_of(kind, request, **fields)))
+
+
+def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) -> None:
+    """Somebody read these runs. Only those that not everybody may read are told of."""
+    if not _user(request).pk:
+        return  # Nobody in particular reads what is public, and nothing else.
+    told = [(run.catalog.name, str(run.uid), run.proposal or "") for run in runs]
+    trail.put(Read(event_of(Kind.READ, request, **fields), told))
+
+
+def note_runs(runs: Iterable[ReadRun]) -> None:
+    """These runs go into the answer to the request at hand."""
+    request = request_at_hand.get()
+    if request is not None:
+        _runs_read(request).extend(runs)
+
+
+def take_over(request: HttpRequest) -> None:
+    """The caller will tell of what this request reads, once it knows how much it was."""
+    _runs_read(request).clear()
+
+
+@contextmanager
+def because(reason: str) -> Iterator[None]:
+    """Changes to policies within are recorded with this reason."""
+    token = _reason.set(reason)
+    try:
+        yield
+    finally:
+        _reason.reset(token)
+
+
+def event_of(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> AuditEvent:
+    """An event with what the request says about its circumstances. `user` names the actor."""
+    user = fields.pop("user", None)
+    known: dict[str, Any] = {"credential": "command"}
+    if request is not None:
+        user = user or _user(request)
+        address = client_address(request)
+        known = {
+            "credential": _credential(request),
+            "address": address and str(address),
+            "route": f"{request.method} {request.path}",
+            "request_id": structlog.contextvars.get_contextvars().get("request_id", ""),
+        }
+    if user is not None and user.pk:
+        known |= {"actor": user.get_username(), "actor_pk": user.pk}
+    return AuditEvent(kind=kind, time=timezone.now(), **_cleaned(known | fields))
+
+
+def _user(request: HttpRequest) -> Any:
+    return getattr(request, "user", None) or User()
+
+
+def _credential(request: HttpRequest) -> str:
+    auth = getattr(request, "auth", None)
+    if isinstance(auth, APIToken):
+        return f"token {auth.key}"
+    if isinstance(auth, Session):
+        return f"session {auth.pk}"
+    return "browser" if _user(request).pk else ""
+
+
+def _runs_read(request: HttpRequest) -> list[ReadRun]:
+    runs: list[ReadRun] = request.__dict__.setdefault("_runs_read", [])
+    return runs
+
+
+def _cleaned(fields: dict[str, Any]) -> dict[str, Any]:
+    """Texts that the database takes, and that fit."""
+    cleaned = {name: storable(value) for name, value in fields.items()}
+    for name, value in cleaned.items():
+        longest = getattr(AuditEvent._meta.get_field(name), "max_length", None)
+        if isinstance(value, str) and longest:
+            cleaned[name] = value[:longest]
+    return cleaned
+
+
+def storable(value: Any) -> Any:
+    """The same as JSON that PostgreSQL stores: no NUL, no half of a surrogate pair."""
+    if isinstance(value, str):
+        return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {storable(str(key)): storable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [storable(item) for item in value]
+    return value if value is None or isinstance(value, bool | int) else str(value)
+
+
+# -- Changes of policies and tokens ----------------------------------------------------------
+
+
+def on_row_changed(
+    sender: type[Model], instance: Model, before: Any, after: Any, **kwargs: Any
+) -> None:
+    hidden = sender.hidden if issubclass(sender, Tracked) else frozenset()
+    changes = differences(before, after, hidden)
+    _record_change(instance, _word(before, after), {"changes": changes})
+
+
+def on_row_deleted(sender: type[Model], instance: Model, **kwargs: Any) -> None:
+    if issubclass(sender, Tracked):
+        on_row_changed(sender, instance, values_of(instance), {})
+
+
+def on_links_changed(
+    sender: type[Model],
+    instance: Model,
+    action: str,
+    model: type[Model],
+    pk_set: set[Any] | None,
+    **kwargs: Any,
+) -> None:
+    """Somebody was made staff of a beamline, say, or given a permission."""
+    word = {"post_add": "added", "post_remove": "removed", "pre_clear": "cleared"}.get(action)
+    if word is None or not (pk_set or action == "pre_clear"):
+        return
+    if action == "pre_clear":
+        names = _linked(sender, instance, model)
+    else:
+        names = [str(row) for row in model._default_manager.filter(pk__in=pk_set or ())]
+    if names:
+        _record_change(instance, "changed", {"of": sender.__name__, word: sorted(names)})
+
+
+def _linked(through: type[Model], instance: Model, model: type[Model]) -> list[str]:
+    """What a many-to-many relation links to the instance."""
+    ends = {f.related_model: f.name for f in through._meta.fields if f.related_model}
+    links = through._default_manager.filter(**{ends[type(instance)]: instance})
+    return [str(getattr(link, ends[model])) for link in links]
+
+
+def _record_change(instance: Model, word: str, details: dict[str, Any]) -> None:
+    kind = Kind.TOKEN if isinstance(instance, APIToken) else Kind.POLICY
+    details = {"what": instance._meta.label, "pk": instance.pk, "name": str(instance)} | details
+    if reason := _reason.get():
+        details["reason"] = reason
+    record(kind, result=word, details=details)
+
+
+def _word(before: Any, after: Any) -> str:
+    if not before:
+        return "created"
+    return "changed" if after else "deleted"
+
+
+# -- Sign-ins --------------------------------------------------------------------------------
+
+
+def on_signed_in(sender: Any, request: HttpRequest | None, user: User, **kwargs: Any) -> None:
+    _record_at(request, Kind.SIGN_IN, user=user, result="ok")
+
+
+def on_sign_in_failed(
+    sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
+) -> None:
+    if getattr(request, "axes_locked_out", False):
+        return  # Told of when it began; an attacker shall not fill the trail.
+    if request is not None:
+        request.__dict__["_sign_in_failed"] = True
+    name = credentials.get("username") or credentials.get("login") or ""
+    _record_at(request, Kind.SIGN_IN_FAILED, actor=str(name), result="failed")
+
+
+def on_locked_out(
+    sender: Any, request: HttpRequest, username: str | None = None, **kwargs: Any
+) -> None:
+    if request.__dict__.get("_sign_in_failed"):
+        _record_at(request, Kind.LOCKED_OUT, actor=username or "", result="locked out")
+
+
+def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any) -> None:
+    event_of(kind, request or request_at_hand.get(), **fields).save()
+
+
+# -- What became of a request ----------------------------------------------------------------
+
+
+class AuditMiddleware:
+    """Tells of refusals, and of answers about runs that no stream tells of itself."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        token = request_at_hand.set(request)
+        try:
+            response = self.get_response(request)
+            _tell(request, response)
+        finally:
+            request_at_hand.reset(token)
+        return response
+
+
+def _tell(request: HttpRequest, response: HttpResponseBase) -> None:
+    status = response.status_code
+    if status in (401, 403) or (status == 404 and _names_a_run(request)):
+        refusal = request.__dict__.get("refusal", {})
+        record_soon(Kind.REFUSED, request, status=status, result="refused", details=refusal)
+    elif status < 300 and (runs := _runs_read(request)):
+        # A stream that is not counted tells of its beginning only.
+        length = None if response.streaming else len(getattr(response, "content", b""))
+        record_read(request, runs, status=status, bytes=length, result="complete")
+
+
+def _names_a_run(request: HttpRequest) -> bool:
+    """Somebody who has signed in asked for a run that is not there for them."""
+    return request.path.startswith("/api/v1/") and bool(_user(request).pk)
+
+
+# -- Writing ---------------------------------------------------------------------------------
+
+
+def write(reads: Sequence[Read]) -> None:
+    """Stores events; those about public runs alone are left out."""
+    proposals = {proposal for read in reads for _, _, proposal in read.runs}
+    public = _public(proposals)
+    events = [event for read in reads if (event := _restricted(read, public)) is not None]
+    if events:
+        AuditEvent.objects.bulk_create(events)
+
+
+def _public(proposals: set[str]) -> set[str]:
+    proposals = proposals - {""}
+    if not proposals:
+        return set()
+    rows = Proposal.objects.public().filter(proposal_id__in=proposals)
+    return set(rows.values_list("proposal_id", flat=True))
+
+
+def _restricted(read: Read, public: set[str]) -> AuditEvent | None:
+    runs = [run for run in read.runs if run[2] not in public]
+    if read.runs and not runs:
+        return None
+    event = read.event
+    if len(read.runs) == 1:
+        event.catalog, event.run_uid, event.proposal = (text[:100] for text in runs[0])
+    elif runs:
+        event.details = event.details | {"runs": [storable(run[:2]) for run in runs]}
+    return event
+
+
+class Trail:
+    """A bounded queue of events and the thread that writes them."""
+
+    def __init__(
+        self,
+        write: Callable[[Sequence[Read]], None],
+        capacity: int = CAPACITY,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._write = write
+        self._seconds = seconds
+        self._waiting: queue.Queue[Read] = queue.Queue(capacity)
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def put(self, read: Read) -> None:
+        if not settings.AUDIT_IN_BACKGROUND or self._closing.is_set():
+            self._write([read])
+            return
+        self._begin()
+        try:
+            self._waiting.put_nowait(read)
+        except queue.Full:
+            self._write([read])
+
+    def close(self) -> None:
+        """Writes what waits; called when the process ends."""
+        self._closing.set()
+        if self._thread is not None:
+            self._thread.join(timeout=20)
+        self._deliver(self._gather(0))
+
+    def _begin(self) -> None:
+        # Also begins anew in a forked process, where the thread is not alive.
+        if self._thread is not None and self._thread.is_alive():
+            return
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="audit", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while not self._closing.is_set():
+            self._deliver(self._gather(self._seconds))
+        while batch := self._gather(0):
+            self._deliver(batch)
+        connection.close()
+
+    def _gather(self, seconds: float) -> list[Read]:
+        """What is waiting, and what comes within this time, up to a batch."""
+        batch: list[Read] = []
+        until = time.monotonic() + seconds
+        while len(batch) < BATCH:
+            try:
+                left = 0.0 if self._closing.is_set() else max(0.0, until - time.monotonic())
+                # In small steps, so that the end of the process need not wait long.
+                batch.append(self._waiting.get(left > 0, min(left, 0.2) or None))
+            except queue.Empty:
+                if left <= 0:
+                    break
+        return batch
+
+    def _deliver(self, batch: list[Read]) -> None:
+        """Writes a batch, again and again while the database is away."""
+        tries = 0
+        while batch:
+            try:
+                self._write(batch)
+                return
+            except DatabaseError as error:
+                tries += 1
+                log.warning("audit waits for the database", events=len(batch), error=str(error))
+                connection.close()
+                if self._closing.is_set() and tries >= TRIES_AT_SHUTDOWN:
+                    self._give_to_the_log(batch)
+                    return
+                time.sleep(1)
+
+    def _give_to_the_log(self, batch: list[Read]) -> None:
+        for read in batch:
+            event = {name: str(value) for name, value in vars(read.event).items() if name[0] != "_"}
+            log.error("audit event not stored", audit_event=event, runs=read.runs)
+
+
+trail = Trail(write)
+atexit.register(trail.close)
