@@ -1,8 +1,7 @@
 """Event sources: where a field's values are, and which route serves them best.
 
-One table, `RULES`, read from top to bottom; the first rule that applies decides. The thresholds
-come from the wire-format study (`docs/`): JSON numbers decode at some 50 MB/s, binary at memory
-speed.
+One table, `RULES`, read from top to bottom; the first rule that applies decides. The thresholds are
+chosen, not measured yet: JSON numbers decode at some 50 MB/s, binary at memory speed.
 """
 
 import math
@@ -16,7 +15,7 @@ import numpy as np
 from events.assets import OutsideDatabase, allowed
 
 SMALL_ARRAY_BYTES = 16 * 2**10
-"""Up to here an array travels inside its event document; beyond, the array route is faster."""
+"""Up to here an array travels inside its event document; beyond, by the array route."""
 
 PAGE_EVENTS = 1_000
 """Up to here events are read as documents; a longer column is read as a table."""
