@@ -2,6 +2,7 @@
 
 import hashlib
 from datetime import timedelta
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -11,6 +12,8 @@ import dj_database_url
 from broker_site import environment
 from broker_site.environment import ConfigurationError
 from headers.catalogs import CatalogsError, load_catalogs
+from policies.sso_config import SSO as SSOFile
+from policies.sso_config import SSOConfigError, load_ldap, load_sso
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -42,6 +45,8 @@ try:
 except CatalogsError as error:
     raise ConfigurationError(f"BROKER_CATALOGS: {error}") from error
 
+REQUIRE_STAFF_MFA = environment.boolean("BROKER_REQUIRE_STAFF_MFA", default=False)
+
 INSTALLED_APPS = [
     "broker_site",
     "policies",
@@ -53,6 +58,11 @@ INSTALLED_APPS = [
     "django.contrib.sessions",
     "django.contrib.messages",
     "django.contrib.staticfiles",
+    "allauth",
+    "allauth.account",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.mfa",
     "axes",
     "rest_framework",
     "drf_spectacular",
@@ -72,7 +82,10 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
     "axes.middleware.AxesMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
 ]
+if REQUIRE_STAFF_MFA:
+    MIDDLEWARE.append("policies.second_factor.StaffSecondFactorMiddleware")
 
 ROOT_URLCONF = "broker_site.urls"
 WSGI_APPLICATION = "broker_site.wsgi.application"
@@ -143,6 +156,52 @@ AUTHENTICATION_BACKENDS = [
     "axes.backends.AxesStandaloneBackend",
     "django.contrib.auth.backends.ModelBackend",
 ]
+
+# -- Sign-in: allauth, told by the sign-on files which providers there are ------------------
+
+
+def _sign_on_file(variable: str, load: Any) -> Any:
+    """What the file that the variable names says; None where it is not set."""
+    name = environment.text(variable, "")
+    try:
+        return load(BASE_DIR / name) if name else None
+    except SSOConfigError as error:
+        raise ConfigurationError(f"{variable}: {error}") from error
+
+
+SSO: SSOFile = _sign_on_file("BROKER_SSO", load_sso) or SSOFile()
+LDAP = _sign_on_file("BROKER_LDAP", load_ldap)
+if SSO.saml:
+    if find_spec("onelogin") is None:
+        raise ConfigurationError("BROKER_SSO: [[saml]] needs what requirements-saml.txt lists")
+    INSTALLED_APPS.append("allauth.socialaccount.providers.saml")
+
+if LDAP is not None:
+    if find_spec("django_auth_ldap") is None:
+        raise ConfigurationError("BROKER_LDAP: needs what requirements-ldap.txt lists")
+    AUTHENTICATION_BACKENDS.append("policies.ldap.DirectoryBackend")
+
+ACCOUNT_ADAPTER = "policies.sso.AccountAdapter"
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+# Sign-ins are limited for all doors together; five wrong codes of a second factor wait here.
+ACCOUNT_RATE_LIMITS = {"login": None}
+SOCIALACCOUNT_ADAPTER = "policies.sso.SocialAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {
+        "provider_class": "policies.sso.OIDC",
+        "APPS": [provider.for_allauth() for provider in SSO.oidc],
+    },
+    "saml": {
+        "provider_class": "policies.sso.SAML",
+        "APPS": [provider.for_allauth() for provider in SSO.saml],
+    },
+}
+MFA_ADAPTER = "policies.second_factor.MFAAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_ISSUER = "Data Broker Service"
+# E-mail addresses play no part in signing in, so they need not be verified for this.
+MFA_ALLOW_UNVERIFIED_EMAIL = True
 
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",

@@ -1,13 +1,13 @@
 """All addresses of the service."""
 
 from django.contrib import admin
-from django.contrib.auth.views import LoginView, LogoutView
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from broker_site import health
 from broker_site.problems import NOT_FOUND, error_view
+from policies import account_urls
 from policies.pages import account
 
 api: list[URLPattern | URLResolver] = [
@@ -23,8 +23,7 @@ urlpatterns = [
     path("api/v1/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("admin/", admin.site.urls),
-    path("login/", LoginView.as_view(), name="login"),
-    path("logout/", LogoutView.as_view(), name="logout"),
+    path("", include(account_urls)),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
 ]
