@@ -254,6 +254,7 @@ def _stream(run: Run, run_url: str, stream: dict[str, Any]) -> dict[str, Any]:
         "fields": fields,
         "plan": plot_plan(run, stream),
         "arrays": [{"name": name, "kind": kinds[name]} for name in arrays],
+        "table_fields": json.dumps([name for name in kinds if kinds[name] in ("number", "text")]),
         "tables": table_downloads(url, stream),
         "array_downloads": [
             (name, array_downloads(url, name, stream["fields"][name], events)) for name in arrays

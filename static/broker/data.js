@@ -1,0 +1,61 @@
+// Data of a stream, from the API that programs use.
+
+const TYPES = {
+  b1: Uint8Array, u1: Uint8Array, i1: Int8Array, u2: Uint16Array, i2: Int16Array, u4: Uint32Array, i4: Int32Array,
+  f4: Float32Array, f8: Float64Array, u8: BigUint64Array, i8: BigInt64Array,
+};
+
+export class ApiError extends Error {}
+
+async function ask(url, options) {
+  let response;
+  try {
+    response = await fetch(url, { credentials: "same-origin", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError("The server did not answer.");
+  }
+  if (response.ok) return response;
+  let detail = `${response.status} ${response.statusText}`;
+  try {
+    detail = (await response.json()).detail ?? detail;
+  } catch {
+    // An answer without a problem document, such as a proxy's: its status says what there is to say.
+  }
+  throw new ApiError(detail);
+}
+
+export async function getJson(url, signal) {
+  const response = await ask(url, { signal, headers: { Accept: "application/json" } });
+  return response.json();
+}
+
+/** Columns seq_num, time and the fields, each an array of one value an event. */
+export function getTable(streamUrl, fields, signal) {
+  const query = new URLSearchParams({ format: "json", fields: fields.join(",") });
+  return getJson(`${streamUrl}table/?${query}`, signal);
+}
+
+/** A data key that is named like one of the table's own columns has `_` put in front. */
+export const columnOf = (field) => (field === "seq_num" || field === "time" ? `_${field}` : field);
+
+const arrayUrl = (streamUrl, field, slice) =>
+  `${streamUrl}data/${encodeURIComponent(field)}/?${new URLSearchParams({ format: "octet-stream", slice })}`;
+
+const shapeOf = (response) => (response.headers.get("X-Array-Shape") || "").split(",").filter(Boolean).map(Number);
+
+/** The true shape of a slice, without its data. */
+export async function getShape(streamUrl, field, slice, signal) {
+  return shapeOf(await ask(arrayUrl(streamUrl, field, slice), { method: "HEAD", signal }));
+}
+
+/** {shape, values}: a slice of a field over all events of the stream, values in C order. */
+export async function getArray(streamUrl, field, slice, signal) {
+  const response = await ask(arrayUrl(streamUrl, field, slice), { signal });
+  const dtype = response.headers.get("X-Array-Dtype") || "";
+  const Values = TYPES[dtype.slice(-2)];
+  if (!Values) throw new ApiError(`Values of type ${dtype} cannot be drawn.`);
+  const raw = new Values(await response.arrayBuffer());
+  const values = Values === BigInt64Array || Values === BigUint64Array ? Float64Array.from(raw, Number) : raw;
+  return { shape: shapeOf(response), values };
+}

@@ -1,0 +1,171 @@
+// A picture of numbers: a detector frame or a map. Colours, contrast, a profile through any point.
+// `root.plotted` tells what is drawn: {width, height, values, low, high}.
+import uPlot from "uplot";
+import { COLOUR_MAPS, colourTable, contrast, levels } from "./colours.js";
+import { axisStyle } from "./lines.js";
+import { checkbox, labelled, make, number, onTheme, resolved, select } from "./dom.js";
+
+export class Picture {
+  /** `upwards`: the first row is at the bottom, as on a graph. */
+  constructor(root, { upwards = false, describe }) {
+    Object.assign(this, { root, upwards, describe, cursor: null });
+    this.map = select(COLOUR_MAPS.map((name) => [name, name]), "viridis");
+    this.log = checkbox();
+    [this.low, this.high] = [0, 1].map(() => make("input", { type: "number", step: "any", className: "contrast" }));
+    this.auto = make("button", { type: "button", textContent: "Auto contrast" });
+    this.across = select([["row", "along the row"], ["column", "along the column"]], "row");
+    this.canvas = make("canvas", { className: "image", tabIndex: 0 });
+    this.canvas.setAttribute("role", "img");
+    this.bar = make("canvas", { width: 256, height: 1 });
+    this.bar.setAttribute("aria-hidden", "true");
+    [this.lowText, this.highText] = [make("span"), make("span")];
+    this.readout = make("p", { className: "legend-readout" });
+    this.readout.setAttribute("role", "status");
+    this.profile = make("div");
+    this.above = make("div", { className: "controls" });
+    this.mark = make("div", { className: "crosshair", hidden: true });
+    root.replaceChildren(
+      this.above,
+      make("div", { className: "controls" },
+        labelled("Colours", this.map), make("label", {}, this.log, " log"),
+        labelled("From", this.low), labelled("to", this.high), this.auto, labelled("Profile", this.across)),
+      make("div", { className: "viewer" },
+        make("div", {}, make("div", { className: "picture" }, this.canvas, this.mark),
+          make("div", { className: "scale" }, this.lowText, this.bar, this.highText), this.readout),
+        this.profile),
+    );
+    this.listen();
+  }
+
+  listen() {
+    const redraw = () => this.data && this.draw();
+    this.map.addEventListener("change", redraw);
+    this.log.addEventListener("change", redraw);
+    this.across.addEventListener("change", () => this.data && this.drawProfile());
+    for (const end of [this.low, this.high]) end.addEventListener("change", () => { this.manual = true; redraw(); });
+    this.auto.addEventListener("click", () => { this.manual = false; redraw(); });
+    const point = (event) => this.pointAt(event);
+    this.canvas.addEventListener("pointerdown", point);
+    this.canvas.addEventListener("pointermove", (event) => (event.buttons || event.pointerType === "mouse") && this.hover(event));
+    this.canvas.addEventListener("keydown", (event) => this.step(event));
+    onTheme(redraw);
+    new ResizeObserver(() => this.chart?.setSize(this.profileSize())).observe(this.profile);
+  }
+
+  /** data: {width, height, values (row by row), aspect?, rows?: y of each row, columns?: x of each column, xName, yName} */
+  show(data) {
+    this.data = data;
+    const inside = this.cursor && this.cursor.row < data.height && this.cursor.column < data.width;
+    if (!inside) this.cursor = { row: data.height >> 1, column: data.width >> 1 };
+    this.draw();
+  }
+
+  fail(error) {
+    this.readout.textContent = error.message;
+    this.root.dataset.state = "failed";
+  }
+
+  draw() {
+    const { width, height, values, aspect } = this.data;
+    if (!this.manual) [this.low.value, this.high.value] = contrast(values).map((value) => +value.toPrecision(6));
+    const [low, high] = [Number(this.low.value), Number(this.high.value)];
+    const table = colourTable(this.map.value);
+    const found = levels(values, low, high, this.log.checked);
+    const pixels = new ImageData(width, height);
+    for (let at = 0; at < found.length; at++) {
+      if (found[at] < 0) continue; // no value: see-through
+      const row = Math.floor(at / width);
+      const to = (this.upwards ? height - 1 - row : row) * width + (at % width);
+      pixels.data.set(table.subarray(found[at] * 4, found[at] * 4 + 4), to * 4);
+    }
+    Object.assign(this.canvas, { width, height });
+    this.canvas.style.aspectRatio = aspect ?? Math.min(3, Math.max(0.4, width / height));
+    this.canvas.getContext("2d").putImageData(pixels, 0, 0);
+    this.bar.getContext("2d").putImageData(new ImageData(table, 256, 1), 0, 0);
+    [this.lowText.textContent, this.highText.textContent] = [number(low), number(high)];
+    this.canvas.setAttribute("aria-label", `${this.describe}, ${width} by ${height} values; arrow keys move the point that is read`);
+    this.root.plotted = { kind: "picture", width, height, values, low, high };
+    this.root.dataset.state = "drawn";
+    this.drawProfile();
+  }
+
+  place(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const part = (offset, size, count) => Math.min(count - 1, Math.max(0, Math.floor((offset / size) * count)));
+    const column = part(event.clientX - box.left, box.width, this.data.width);
+    const row = part(event.clientY - box.top, box.height, this.data.height);
+    return { column, row: this.upwards ? this.data.height - 1 - row : row };
+  }
+
+  hover(event) {
+    if (!this.data) return;
+    if (event.buttons) this.pointAt(event);
+    else this.tell(this.place(event));
+  }
+
+  pointAt(event) {
+    if (!this.data) return;
+    this.cursor = this.place(event);
+    this.drawProfile();
+  }
+
+  step(event) {
+    const up = this.upwards ? 1 : -1;
+    const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [up, 0], ArrowDown: [-up, 0] }[event.key];
+    if (!move || !this.data) return;
+    event.preventDefault();
+    const far = event.shiftKey ? 10 : 1;
+    const clamp = (value, count) => Math.min(count - 1, Math.max(0, value));
+    this.cursor = {
+      row: clamp(this.cursor.row + move[0] * far, this.data.height),
+      column: clamp(this.cursor.column + move[1] * far, this.data.width),
+    };
+    this.drawProfile();
+  }
+
+  tell({ row, column }) {
+    const { rows, columns, xName = "x", yName = "y", values, width } = this.data;
+    const at = (list, index) => (list ? number(list[index]) : index);
+    this.readout.textContent = `${xName} ${at(columns, column)}  ${yName} ${at(rows, row)}  value ${number(values[row * width + column])}`;
+  }
+
+  profileSize() {
+    return { width: Math.max(240, this.profile.clientWidth), height: 240 };
+  }
+
+  drawProfile() {
+    const { width, height, values, rows, columns, xName = "x", yName = "y" } = this.data;
+    const { row, column } = this.cursor;
+    const along = this.across.value === "row";
+    const count = along ? width : height;
+    const value = (i) => values[along ? row * width + i : i * width + column];
+    const x = Array.from({ length: count }, (_, i) => (along ? columns : rows)?.[i] ?? i);
+    const order = x.map((_, i) => i).sort((a, b) => x[a] - x[b]);
+    const drawn = [order.map((i) => x[i]), order.map((i) => (Number.isNaN(value(i)) ? null : value(i)))];
+    this.root.profile = { x: drawn[0], values: drawn[1] };
+    this.tell(this.cursor);
+    this.markCursor();
+    const label = along ? xName : yName;
+    if (this.chart && this.chart.axes[0].label === label && this.theme === resolved("--text")) {
+      this.chart.setData(drawn);
+      return;
+    }
+    this.chart?.destroy();
+    this.theme = resolved("--text");
+    this.chart = new uPlot({
+      ...this.profileSize(),
+      scales: { x: { time: false } },
+      legend: { show: false },
+      axes: [{ ...axisStyle(), label }, { ...axisStyle(), size: 60, values: (_, ticks) => ticks.map(number) }],
+      series: [{}, { stroke: resolved("--series-1"), width: 1.5, points: { show: false } }],
+    }, drawn, this.profile);
+  }
+
+  markCursor() {
+    const { width, height } = this.data;
+    const row = this.upwards ? height - 1 - this.cursor.row : this.cursor.row;
+    this.mark.hidden = false;
+    this.mark.style.left = `${((this.cursor.column + 0.5) / width) * 100}%`;
+    this.mark.style.top = `${((row + 0.5) / height) * 100}%`;
+  }
+}

@@ -1,0 +1,110 @@
+// Curves: signals over a motor or over time. `root.plotted` tells what is drawn: {x, series: {name: values}}.
+import uPlot from "uplot";
+import "uplot/dist/uPlot.min.css";
+import { columnOf, getTable } from "./data.js";
+import { checkbox, labelled, make, number, onTheme, resolved, select, visible } from "./dom.js";
+
+const SERIES = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
+const POINTS_BELOW = 300;
+
+export function axisStyle() {
+  return { stroke: resolved("--dim"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { stroke: resolved("--line"), width: 1 } };
+}
+
+export class Lines {
+  constructor(root, streamUrl, plan, zone) {
+    Object.assign(this, { root, streamUrl, plan, zone });
+    this.x = select([["time", "time"], ...plan.numbers.map((name) => [name, visible(name)])], plan.x ?? "time");
+    this.log = checkbox();
+    this.boxes = plan.numbers.map((name) => [name, checkbox(plan.signals.slice(0, 3).includes(name))]);
+    const reset = make("button", { type: "button", textContent: "Whole range" });
+    reset.addEventListener("click", () => this.draw());
+    const signals = make("fieldset", { className: "signals" }, make("legend", { textContent: "Signals" }));
+    for (const [name, box] of this.boxes) signals.append(make("label", {}, box, " " + visible(name)));
+    this.place = make("div", { className: "plot" });
+    this.place.setAttribute("role", "img");
+    root.replaceChildren(
+      make("div", { className: "controls" }, labelled("Over", this.x), signals, make("label", {}, this.log, " log scale"), reset),
+      this.place,
+      make("p", { className: "help", textContent: "Drag to zoom, double-click for the whole range. The values are also in the table below." }),
+    );
+    root.addEventListener("change", () => this.load());
+    onTheme(() => this.columns && this.draw());
+    new ResizeObserver(() => this.chart?.setSize(this.size())).observe(this.place);
+  }
+
+  size() {
+    return { width: Math.max(280, this.place.clientWidth), height: innerWidth < 640 ? 280 : 360 };
+  }
+
+  get chosen() {
+    return this.boxes.filter(([, box]) => box.checked).map(([name]) => name);
+  }
+
+  /** Fetches what is not there yet, or everything anew, and draws. */
+  async load(anew = false) {
+    const wanted = new Set([...this.chosen, this.x.value].filter((name) => name !== "time"));
+    try {
+      if (anew || !this.columns || [...wanted].some((name) => !(columnOf(name) in this.columns))) {
+        this.columns = await getTable(this.streamUrl, [...wanted]);
+      }
+      this.draw();
+    } catch (error) {
+      this.fail(error);
+    }
+  }
+
+  fail(error) {
+    this.chart?.destroy();
+    this.chart = null;
+    this.place.replaceChildren(make("p", { className: "plot-note", textContent: error.message }));
+    this.root.dataset.state = "failed";
+  }
+
+  column(name) {
+    return name === "time" ? this.columns.time : this.columns[columnOf(name)];
+  }
+
+  draw() {
+    const names = this.chosen;
+    const x = this.column(this.x.value);
+    const usable = x.map((value, at) => at).filter((at) => x[at] !== null);
+    // uPlot needs ascending x; a scan may have gone down, or to and fro.
+    if (usable.some((at, i) => i && x[at] < x[usable[i - 1]])) usable.sort((a, b) => x[a] - x[b]);
+    const pick = (values) => usable.map((at) => values[at]);
+    const series = Object.fromEntries(names.map((name) => [name, pick(this.column(name))]));
+    this.show(pick(x), series);
+    this.root.plotted = { kind: "lines", x: pick(x), xName: this.x.value, series };
+    this.root.dataset.state = "drawn";
+  }
+
+  show(x, series) {
+    this.chart?.destroy();
+    this.place.replaceChildren();
+    const names = Object.keys(series);
+    const unit = (name) => (this.plan.units[name] ? ` (${visible(this.plan.units[name])})` : "");
+    const time = this.x.value === "time";
+    const one = names.length === 1 ? visible(names[0]) + unit(names[0]) : "";
+    this.chart = new uPlot({
+      ...this.size(),
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), this.zone),
+      scales: { x: { time }, y: { distr: this.log.checked ? 3 : 1 } },
+      axes: [
+        { ...axisStyle(), label: time ? null : visible(this.x.value) + unit(this.x.value) },
+        { ...axisStyle(), label: one, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
+      ],
+      series: [
+        { label: visible(this.x.value), ...(time ? {} : { value: (_, value) => number(value) }) },
+        ...names.map((name, at) => ({
+          label: visible(name) + unit(name),
+          stroke: resolved(SERIES[at % SERIES.length]),
+          width: 1.5,
+          dash: at >= SERIES.length ? [6, 4] : undefined,
+          points: { show: x.length <= POINTS_BELOW, size: 5 },
+          value: (_, value) => number(value),
+        })),
+      ],
+    }, [x, ...names.map((name) => (this.log.checked ? series[name].map((v) => (v > 0 ? v : null)) : series[name]))], this.place);
+    this.place.setAttribute("aria-label", `${names.map(visible).join(", ")} over ${visible(this.x.value)}, ${x.length} points`);
+  }
+}

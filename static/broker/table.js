@@ -1,0 +1,81 @@
+// The events of a stream as a table that can be sorted, one page at a time.
+import { getTable } from "./data.js";
+import { make, number, visible } from "./dom.js";
+
+const MAX_EVENTS = 100_000;
+const PAGE = 50;
+
+export class EventTable {
+  constructor(root, streamUrl, fields, events, zone) {
+    Object.assign(this, { root, streamUrl, fields, events, page: 0, order: null, sorted: null });
+    this.clock = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
+  }
+
+  async load() {
+    if (this.events > MAX_EVENTS) {
+      const note = `${this.events} events are too many for a page; download the table instead.`;
+      this.root.replaceChildren(make("p", { className: "plot-note", textContent: note }));
+      return;
+    }
+    try {
+      this.columns = await getTable(this.streamUrl, this.fields);
+      this.names = Object.keys(this.columns);
+      this.rows = this.columns.time.map((_, at) => at);
+      this.draw();
+    } catch (error) {
+      this.root.replaceChildren(make("p", { className: "plot-note", textContent: error.message }));
+    }
+  }
+
+  sort(name) {
+    const down = this.sorted?.name === name && !this.sorted.down;
+    this.sorted = { name, down };
+    const values = this.columns[name];
+    const sign = down ? -1 : 1;
+    const compare = (a, b) => {
+      if (values[a] === null || values[b] === null) return (values[a] === null) - (values[b] === null); // empty ones last
+      return values[a] < values[b] ? -sign : values[a] > values[b] ? sign : a - b;
+    };
+    this.rows.sort(compare);
+    this.page = 0;
+    this.draw(name);
+  }
+
+  draw(focus) {
+    const pages = Math.max(1, Math.ceil(this.rows.length / PAGE));
+    const body = make("tbody");
+    for (const at of this.rows.slice(this.page * PAGE, (this.page + 1) * PAGE)) {
+      body.append(make("tr", {}, ...this.names.map((name) => this.cell(name, this.columns[name][at]))));
+    }
+    const table = make("table", {}, make("thead", {}, make("tr", {}, ...this.names.map((name) => this.head(name)))), body);
+    const turn = (text, by) => {
+      const button = make("button", { type: "button", textContent: text, disabled: this.page + by < 0 || this.page + by >= pages });
+      button.addEventListener("click", () => { this.page += by; this.draw(); });
+      return button;
+    };
+    const where = make("span", { className: "dim", textContent: `page ${this.page + 1} of ${pages}, ${this.rows.length} events` });
+    const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
+    scroll.setAttribute("role", "region");
+    scroll.setAttribute("aria-label", "Events");
+    this.root.replaceChildren(scroll, make("div", { className: "row pages" }, turn("← Back", -1), where, turn("On →", 1)));
+    this.root.shown = this.rows.slice(this.page * PAGE, (this.page + 1) * PAGE);
+    if (focus) [...table.querySelectorAll("th button")].find((button) => button.dataset.name === focus)?.focus();
+  }
+
+  head(name) {
+    const mark = this.sorted?.name === name ? (this.sorted.down ? " ↓" : " ↑") : "";
+    const button = make("button", { type: "button", textContent: visible(name) + mark });
+    button.dataset.name = name;
+    button.addEventListener("click", () => this.sort(name));
+    const cell = make("th", { scope: "col", className: "num" }, button);
+    cell.setAttribute("aria-sort", mark ? (this.sorted.down ? "descending" : "ascending") : "none");
+    return cell;
+  }
+
+  cell(name, value) {
+    if (name === "time" && value !== null) return make("td", { className: "num nowrap", textContent: this.clock.format(value * 1000) });
+    if (typeof value === "string") return make("td", {}, make("bdi", { textContent: visible(value) }));
+    if (value !== null && typeof value === "object") return make("td", { className: "dim", textContent: `${value.length} values` });
+    return make("td", { className: "num", textContent: number(value) });
+  }
+}
