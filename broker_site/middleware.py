@@ -9,6 +9,7 @@ import structlog
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
+from broker_site.metrics import observe
 from broker_site.timing import phases, server_timing
 
 log = structlog.get_logger(__name__)
@@ -29,6 +30,7 @@ class RequestContextMiddleware:
         response = self.get_response(request)
         phases.set(None)
         seconds["total"] = time.perf_counter() - begin
+        observe(request, response, seconds["total"])
         response["X-Request-ID"] = request_id
         response["Server-Timing"] = server_timing(seconds)
         if request.path.startswith("/api/"):

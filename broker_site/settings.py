@@ -39,6 +39,8 @@ NUM_PROXIES = environment.integer("BROKER_NUM_PROXIES", 0)
 INLINE_BYTES = environment.integer("BROKER_INLINE_BYTES", 2**20)
 RESPONSE_BYTES = environment.integer("BROKER_RESPONSE_BYTES", 512 * 2**20)
 QUERY_SECONDS = environment.integer("BROKER_QUERY_SECONDS", 10, minimum=1)
+METRICS_ALLOWED = environment.networks("BROKER_METRICS_ALLOWED", "127.0.0.1,::1")
+METRICS_TOKEN = environment.text("BROKER_METRICS_TOKEN", "")
 
 try:
     CATALOGS = load_catalogs(BASE_DIR / environment.text("BROKER_CATALOGS", "catalogs.toml"))
@@ -151,12 +153,6 @@ LOGIN_URL = "/login/"
 LOGIN_REDIRECT_URL = "/"
 LOGOUT_REDIRECT_URL = "/"
 
-AUTHENTICATION_BACKENDS = [
-    # The first one refuses whoever is locked out, before any other sees the password.
-    "axes.backends.AxesStandaloneBackend",
-    "django.contrib.auth.backends.ModelBackend",
-]
-
 # -- Sign-in: allauth, told by the sign-on files which providers there are ------------------
 
 
@@ -176,6 +172,11 @@ if SSO.saml:
         raise ConfigurationError("BROKER_SSO: [[saml]] needs what requirements-saml.txt lists")
     INSTALLED_APPS.append("allauth.socialaccount.providers.saml")
 
+AUTHENTICATION_BACKENDS = [
+    # The first one refuses whoever is locked out, before any other sees the password.
+    "axes.backends.AxesStandaloneBackend",
+    "django.contrib.auth.backends.ModelBackend",
+]
 if LDAP is not None:
     if find_spec("django_auth_ldap") is None:
         raise ConfigurationError("BROKER_LDAP: needs what requirements-ldap.txt lists")
@@ -224,6 +225,7 @@ REST_FRAMEWORK = {
         "broker_site.renderers.JSONRenderer",
         "broker_site.renderers.BrowsableRenderer",
     ],
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "broker_site.negotiation.ContentNegotiation",
     "DEFAULT_PARSER_CLASSES": ["broker_site.parsers.JSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["policies.throttling.RequestRate"],
