@@ -13,6 +13,7 @@ from policies.pages import account
 api: list[URLPattern | URLResolver] = [
     path("auth/", include("policies.urls")),
     path("", include("headers.urls")),
+    path("", include("events.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
 ]
 

@@ -5,7 +5,7 @@ events is (descriptor, time), so everything is asked for by descriptor and in th
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from time import monotonic
@@ -83,7 +83,7 @@ class Events:
             found += self._find(where | ties, {"_id": order}, limit - len(found))
         return sorted(found, key=lambda event: (event["time"], event["_id"]), reverse=backwards)
 
-    def stream_batches(self, descriptors: Sequence[str]) -> Iterator[bytes]:
+    def stream_batches(self, descriptors: Sequence[str]) -> Generator[bytes, None, None]:
         """All events by time, as concatenated BSON documents, some thousand at once.
 
         Events of equal time come as the index has them: in the order they were inserted.
@@ -113,6 +113,16 @@ class Events:
                 else:
                     if not (limit and begun):
                         return
+
+    def counts(self) -> dict[str, int]:
+        """How many events each descriptor has, by uid; none for a descriptor without."""
+        pipeline: list[Doc] = [
+            {"$match": {"descriptor": {"$in": sorted(self._own)}}},
+            {"$group": {"_id": "$descriptor", "count": {"$sum": 1}}},
+        ]
+        with asking(self.run.catalog):
+            rows = self._events.aggregate(pipeline, maxTimeMS=query_milliseconds())
+            return {row["_id"]: row["count"] for row in rows}
 
     def references(self, datum_ids: Iterable[str]) -> dict[str, Reference]:
         """The datums of these ids that belong to this run, with their resources; by id.

@@ -1,0 +1,119 @@
+"""Pages of events: of one or several runs, in the order of (time, _id)."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from broker_site.cursors import read_cursor, write_cursor
+from events.filling import Event, Externals, Filling
+from events.repositories import Events, Place
+
+PER_FIELD = ("data", "timestamps", "filled")
+
+
+@dataclass(frozen=True)
+class Page:
+    """`events` by position, with `_id`; cursors of the pages beside, None where there is none."""
+
+    events: list[tuple[Events, Event]]
+    next: str | None
+    previous: str | None
+
+
+def event_page(
+    sources: Sequence[tuple[Events, Sequence[str]]], size: int, *, salt: str, cursor: str | None
+) -> Page:
+    """The page that a cursor points at, or the first one.
+
+    sources: of each run its events, and the descriptors whose events are wanted.
+    """
+    place, backwards = _read(cursor, salt) if cursor is not None else (None, False)
+    found = _merged(sources, size + 1, place, backwards)  # one more tells whether there is more
+    further, found = len(found) > size, found[:size]
+    if backwards:
+        found.reverse()
+    if not found:
+        return Page([], None, None)
+    has_next, has_previous = (True, further) if backwards else (further, cursor is not None)
+    return Page(
+        found,
+        _write(found[-1][1], salt, backwards=False) if has_next else None,
+        _write(found[0][1], salt, backwards=True) if has_previous else None,
+    )
+
+
+def narrowed(event: Event, fields: frozenset[str] | None) -> Event:
+    """The event without `_id`, and with these fields only (None: with all)."""
+    content = {key: value for key, value in event.items() if key != "_id"}
+    if fields is None:
+        return content
+    for part in PER_FIELD:
+        if isinstance(values := content.get(part), dict):
+            content[part] = {name: values[name] for name in values if name in fields}
+    return content
+
+
+def field_links(root: str, event: Event, externals: Externals) -> dict[str, str]:
+    """Where the values of the event's external fields are served. root: address of events/."""
+    fields = externals.get(str(event.get("descriptor")), frozenset())
+    data = event.get("data")
+    held = [name for name in data if name in fields] if isinstance(data, dict) else []
+    return {name: field_url(root, event.get("uid"), name) for name in held}
+
+
+def field_url(root: str, uid: object, field: str) -> str:
+    """The address of one field of one event."""
+    return f"{root}{quote(str(uid), safe='')}/data/{quote(field, safe='')}/"
+
+
+def filled_inline(
+    sources: Sequence[Events], page: Sequence[Event], externals: Externals, budget: int
+) -> list[Event]:
+    """The same events with their arrays. sources: of each event, where it comes from.
+
+    Raises
+    ------
+    TooMuchInline
+        The arrays exceed `budget` bytes together; nothing was read.
+    """
+    places: dict[Events, list[int]] = {}
+    for place, events in enumerate(sources):
+        places.setdefault(events, []).append(place)
+    results = list(page)
+    fillings = {events: Filling(events, externals) for events in places}
+    for events, at in places.items():
+        budget -= fillings[events].nbytes([page[place] for place in at], budget)
+    for events, at in places.items():
+        filled = fillings[events].filled([page[place] for place in at])
+        for place, event in zip(at, filled, strict=True):
+            results[place] = event
+    return results
+
+
+def _merged(
+    sources: Sequence[tuple[Events, Sequence[str]]],
+    limit: int,
+    after: Place | None,
+    backwards: bool,
+) -> list[tuple[Events, Event]]:
+    pages = [
+        [(events, event) for event in events.page(uids, limit, after=after, backwards=backwards)]
+        for events, uids in sources
+    ]
+    merged = heapq.merge(*pages, key=_order, reverse=backwards)
+    return list(merged)[:limit]
+
+
+def _order(found: tuple[Events, Event]) -> tuple[Any, Any]:
+    return found[1]["time"], found[1]["_id"]
+
+
+def _write(event: Mapping[str, Any], salt: str, *, backwards: bool) -> str:
+    return write_cursor({"time": event["time"], "id": event["_id"], "backwards": backwards}, salt)
+
+
+def _read(cursor: str, salt: str) -> tuple[Place, bool]:
+    content = read_cursor(cursor, salt)
+    return Place(content["time"], content["id"]), content["backwards"]

@@ -1,0 +1,214 @@
+"""Routes under /api/v1/ that serve events and whole runs."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from broker_site.cursors import purpose
+from broker_site.parameters import Parameters, PlainText
+from broker_site.problems import Problem
+from broker_site.renderers import BrowsableRenderer, JSONRenderer
+from events.assets import AssetError, OutsideDatabase
+from events.documents import WRITERS, Emission
+from events.filling import (
+    DatumMissing,
+    Externals,
+    TooMuchInline,
+    external_bytes,
+    external_fields,
+    require_files,
+)
+from events.paging import event_page, field_links, field_url, filled_inline, narrowed
+from events.reader import ReaderBusy
+from events.renderers import MsgpackRenderer, offered
+from events.repositories import Events, RunsWithEvents
+from events.streaming import etag_of, started, streamed, unchanged
+from headers.repositories import Run
+from headers.views import MAX_PAGE, RunView
+from policies.requests import access_for, guarded
+
+MAX_DESCRIPTORS = 100
+Doc = dict[str, Any]
+
+
+class PlainTexts(serializers.ListField):
+    """Texts of a repeatable parameter; the first one that is wrong is told."""
+
+    child = PlainText()
+
+    def run_child_validation(self, data: list[Any]) -> list[Any]:
+        return [self.child.run_validation(item) for item in data]
+
+
+class EventListParameters(Parameters):
+    repeatable = ("descriptor",)
+    descriptor = PlainTexts(max_length=MAX_DESCRIPTORS, help_text="uid; repeatable")
+    fields = serializers.CharField(  # type: ignore[assignment]
+        required=False, max_length=10_000, help_text="comma-separated data keys: data is narrowed"
+    )
+    fill = serializers.BooleanField(default=False, help_text="arrays in files are put inline")
+    page_size = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=100)
+    cursor = serializers.CharField(required=False, max_length=2000)
+
+
+class DocumentsParameters(Parameters):
+    fill = serializers.BooleanField(default=False, help_text="arrays in files are put inline")
+
+
+class EventView(RunView):
+    """Base of every route that reads events: also speaks of files in problems."""
+
+    required_scope = "read:data"
+
+    def runs(self) -> RunsWithEvents:  # type: ignore[override]
+        return RunsWithEvents(settings.CATALOGS, access_for(self.request))
+
+    def handle_exception(self, error: Exception) -> Response:
+        return super().handle_exception(as_file_problem(error))
+
+
+def as_file_problem(error: Exception) -> Exception:
+    """What a caller is told of files that cannot be served."""
+    match error:
+        case AssetError():
+            return Problem(error.status, str(error), resource=error.uid, spec=error.spec)
+        case OutsideDatabase() | DatumMissing():
+            return Problem(error.status, str(error))
+        case ReaderBusy():
+            return Problem(error.status, str(error), {"Retry-After": str(error.retry_after)})
+    return error
+
+
+class EventListView(EventView):
+    renderer_classes = [JSONRenderer, MsgpackRenderer, BrowsableRenderer]
+
+    @extend_schema(parameters=[EventListParameters], responses={200: dict[str, Any]})
+    def get(self, request: Request) -> HttpResponseBase:
+        """The events of descriptors, by time, one page at a time."""
+        given = EventListParameters.of(request)
+        uids = list(dict.fromkeys(given["descriptor"]))
+        runs = self._runs_of(uids)
+        kind = getattr(request.accepted_renderer, "format", "")
+        root = request.build_absolute_uri(request.path)
+        etag = etag_of(runs, request.user.pk, kind, root, sorted(given.items()))
+        if same := unchanged(request, etag):
+            return same
+        content = self._page(request, runs, given, root)
+        return Response(content, headers={"ETag": etag} if etag else None)
+
+    def _runs_of(self, uids: Iterable[str]) -> list[Run]:
+        """The runs that have these descriptors; a run that has several is asked for once."""
+        found: list[Run] = []
+        for uid in uids:
+            if not any(uid in _uids(run) for run in found):
+                found.append(self.runs().of_descriptor(uid)[0])
+        return found
+
+    def _page(
+        self, request: Request, runs: list[Run], given: Mapping[str, Any], root: str
+    ) -> dict[str, Any]:
+        uids = set(given["descriptor"])
+        descriptors = [doc for run in runs for doc in run.descriptors if doc.get("uid") in uids]
+        fields = _chosen_fields(given.get("fields"), descriptors)
+        if given["fill"]:
+            require_files(descriptors, fields)
+        bound = {"descriptor": sorted(uids), "fields": fields, "fill": given["fill"]}
+        page = event_page(
+            [(Events(run), sorted(uids & _uids(run))) for run in runs],
+            given["page_size"],
+            salt=purpose("events", request.user.pk, bound),
+            cursor=given.get("cursor"),
+        )
+        externals = external_fields(descriptors)
+        results = [narrowed(event, fields) for _, event in page.events]
+        links = [field_links(root, event, externals) for event in results]
+        if given["fill"]:
+            sources = [events for events, _ in page.events]
+            results = _filled(sources, results, externals, root)
+        return {
+            "next": _page_link(request, page.next),
+            "previous": _page_link(request, page.previous),
+            "results": [e | {"_links": link} for e, link in zip(results, links, strict=True)],
+        }
+
+
+class DocumentsView(EventView):
+    renderer_classes = [offered(name, writer.media_type) for name, writer in WRITERS.items()]
+
+    @extend_schema(parameters=[DocumentsParameters], responses={200: bytes})
+    def get(self, request: Request, key: str) -> HttpResponseBase:
+        """All documents of a run in the order they were emitted, as a stream."""
+        given = DocumentsParameters.of(request)
+        run = self.run(key)
+        kind = request.accepted_renderer.format
+        etag = etag_of([run], kind, given["fill"])
+        if same := unchanged(request, etag):
+            return same
+        if given["fill"]:
+            require_files(run.descriptors)
+            check_external_bytes(run)
+        writer = WRITERS[kind]()
+        emission = Emission(Events(run), writer, fill=given["fill"])
+        pieces = guarded(request, run, started(iter(emission)))
+        return streamed(pieces, writer.media_type, etag=etag)
+
+
+def _filled(sources: list[Events], page: list[Doc], externals: Externals, root: str) -> list[Doc]:
+    try:
+        return filled_inline(sources, page, externals, settings.INLINE_BYTES)
+    except TooMuchInline as error:
+        url = field_url(root, error.event.get("uid"), error.field)
+        raise Problem(
+            413,
+            f"The arrays of this page are {error.nbytes} bytes or more; at most "
+            f"{settings.INLINE_BYTES} are put inline. Ask for fewer events, or read the array "
+            f"by itself: {url}",
+            url=url,
+            limit=settings.INLINE_BYTES,
+        ) from None
+
+
+def check_external_bytes(run: Run) -> None:
+    """Refuse to read all files of a run that has more in them than one answer may hold."""
+    sizes = {str(doc.get("uid")): external_bytes(doc) for doc in run.descriptors}
+    counts = Events(run).counts() if any(sizes.values()) else {}
+    nbytes = sum(sizes[uid] * count for uid, count in counts.items())
+    if nbytes > settings.RESPONSE_BYTES:
+        raise Problem(
+            413,
+            f"The arrays of this run are {nbytes} bytes; at most {settings.RESPONSE_BYTES} are "
+            f"served at once. Ask for one field at a time, in slices: "
+            f"headers/{run.uid}/streams/STREAM/data/FIELD/?slice=0:10",
+            nbytes=nbytes,
+            limit=settings.RESPONSE_BYTES,
+        )
+
+
+def _uids(run: Run) -> set[str]:
+    return {uid for doc in run.descriptors if isinstance(uid := doc.get("uid"), str)}
+
+
+def _chosen_fields(fields: str | None, descriptors: Iterable[Doc]) -> frozenset[str] | None:
+    """The data keys asked for; None for all."""
+    if fields is None:
+        return None
+    chosen = frozenset(name.strip() for name in fields.split(","))
+    known = {name for doc in descriptors for name in doc.get("data_keys") or ()}
+    if unknown := sorted(chosen - known):
+        raise Problem(400, f"fields: no data key is named {', '.join(unknown)[:500]}.")
+    return chosen
+
+
+def _page_link(request: Request, cursor: str | None) -> str | None:
+    """The address of the page that a cursor points at, with the parameters of this one."""
+    if cursor is None:
+        return None
+    query = request.query_params.copy()
+    query["cursor"] = cursor
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
