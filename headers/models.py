@@ -1,0 +1,69 @@
+"""The existing run_start collections as models: unmanaged, one for each catalog.
+
+They give the admin what it asks of a model: a name, an address, a permission. They
+read and write nothing. Runs are listed through the repositories, because the backend's
+querysets sort behind a stage that no index serves, set no time limit, and delete where
+an alias is named although the router refuses (docs/decisions tells more).
+"""
+
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django_mongodb_backend.fields import ObjectIdAutoField
+
+from headers.catalogs import Catalog
+
+
+class RunQuerySet(models.QuerySet["RunStart"]):
+    """Empty, and stays so: who asks for a run is known to the repositories only."""
+
+    def _refuse(self, *args: Any, **options: Any) -> Any:
+        raise PermissionError("runs are read-only")
+
+    delete = update = bulk_create = bulk_update = create = _refuse
+    raw_aggregate = _refuse
+
+
+class RunManager(models.Manager["RunStart"]):
+    def get_queryset(self) -> RunQuerySet:
+        return RunQuerySet(self.model).none()
+
+
+class RunStart(models.Model):
+    id = ObjectIdAutoField(primary_key=True)
+    uid = models.CharField(max_length=100)
+    time = models.FloatField()
+
+    objects = RunManager()
+    catalog: Catalog
+
+    class Meta:
+        managed = False
+        db_table = "run_start"
+        default_permissions = ("view",)
+        verbose_name = "run"
+
+    def __str__(self) -> str:
+        return str(self.uid)
+
+    def save(self, *args: Any, **options: Any) -> None:
+        raise PermissionError("runs are read-only")
+
+    def delete(self, *args: Any, **options: Any) -> tuple[int, dict[str, int]]:
+        raise PermissionError("runs are read-only")
+
+
+def _of_catalog(catalog: Catalog) -> type[RunStart]:
+    """The model of one catalog's runs. All share the permission of `RunStart`."""
+    meta = {"proxy": True, "default_permissions": (), "verbose_name": "run"}
+    titled = {"verbose_name_plural": f"runs of {catalog.title}"}
+    content = {
+        "__module__": __name__,
+        "catalog": catalog,
+        "Meta": type("Meta", (), meta | titled),
+    }
+    return type(f"{catalog.name.replace('-', '_')}_run", (RunStart,), content)
+
+
+RUNS_OF_CATALOGS = tuple(_of_catalog(catalog) for catalog in settings.CATALOGS)
