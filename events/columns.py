@@ -743,8 +743,10 @@ def read_columns(
     """Read all events into columns; close the result to free its temporary file.
 
     batches: concatenated BSON event documents, as ``find_raw_batches`` yields them, in the order
-    of (time, _id). fields: the columns wanted, in order, beside ``seq_num`` and ``time``.
-    Raises ValueError for a field asked for twice and ``bson.errors.InvalidBSON`` for bad batches.
+    of (time, _id); a few MiB each, since several copies of one are alive while it is received.
+    fields: the columns wanted, in order, beside ``seq_num`` and ``time``.
+    Raises ValueError for a field asked for twice and ``bson.errors.InvalidBSON`` for batches that
+    are no sequence of documents.
     """
     columns = Columns(_sources(fields, timestamps))
     try:
