@@ -5,4 +5,5 @@ class BrokerSiteConfig(AppConfig):
     name = "broker_site"
 
     def ready(self) -> None:
-        from broker_site import checks  # noqa: F401  (registers the system checks)
+        # Both register themselves: the system checks, and what the schema says of sign-in.
+        from broker_site import checks, openapi  # noqa: F401

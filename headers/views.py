@@ -156,7 +156,7 @@ class HeaderFacetsView(RunView):
 
 
 class HeaderDetailView(RunView):
-    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    @extend_schema(responses={200: dict[str, Any]})
     def get(self, request: Request, key: str) -> Response:
         """One run, with its descriptors and streams."""
         Parameters.of(request)
@@ -166,7 +166,7 @@ class HeaderDetailView(RunView):
 
 
 class HeaderStreamsView(RunView):
-    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    @extend_schema(responses={200: dict[str, Any]})
     def get(self, request: Request, key: str) -> Response:
         """The streams of a run: their fields, shapes, units and numbers of events."""
         Parameters.of(request)
@@ -175,7 +175,7 @@ class HeaderStreamsView(RunView):
 
 
 class DescriptorDetailView(RunView):
-    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    @extend_schema(responses={200: dict[str, Any]})
     def get(self, request: Request, uid: str) -> Response:
         """An event descriptor as it is stored."""
         Parameters.of(request)

@@ -21,13 +21,14 @@ document.addEventListener("htmx:config:request", (event) => {
   for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
 });
 
-const form = document.getElementById("filter-form");
-form?.addEventListener("submit", () => {
-  for (const field of form.elements) if (field.value === "") field.disabled = true;
-});
-addEventListener("pageshow", () => {
-  for (const field of form?.elements ?? []) field.disabled = false;
-});
+for (const form of document.querySelectorAll("#filter-form, [data-drop-empty]")) {
+  form.addEventListener("submit", () => {
+    for (const field of form.elements) if (field.value === "") field.disabled = true;
+  });
+  addEventListener("pageshow", () => {
+    for (const field of form.elements) field.disabled = false;
+  });
+}
 
 document.addEventListener("htmx:error", () => {
   const results = document.getElementById("results");
