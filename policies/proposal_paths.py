@@ -37,10 +37,14 @@ def scalar_at(start: Document, path: str) -> Any:
 
 
 def number_text(value: float | Decimal128) -> str:
-    """The id that a number stands for: 310000 and 310000.0 are the same proposal."""
+    """The id that a number stands for: 310000 and 310000.0 are the same proposal.
+
+    Beyond 64 bits none: such an id could not be looked up among numbers.
+    """
     number = value.to_decimal() if isinstance(value, Decimal128) else value
     finite = number.is_finite() if isinstance(number, Decimal) else math.isfinite(number)
-    return str(int(number)) if finite and number == int(number) else ""
+    whole = finite and number == int(number) and int(number) in INT64
+    return str(int(number)) if whole else ""
 
 
 @dataclass(frozen=True)
@@ -83,7 +87,8 @@ class ProposalPath:
             text
             for proposal in proposals
             for before, after in self._around
-            if (match := self._regex.fullmatch(text := before + proposal + after))
+            if proposal
+            and (match := self._regex.fullmatch(text := before + proposal + after))
             and match.group(1) == proposal
         )
 

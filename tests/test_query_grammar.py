@@ -161,7 +161,7 @@ def satisfies(value: Any, operator: str, operand: Any) -> bool:
         case "$in" | "$nin":
             return any(same(value, item) for item in operand) == (operator == "$in")
         case "$exists":
-            return (value is not MISSING) == operand
+            return (value is not MISSING) == bool(operand)
         case "$regex":
             return isinstance(value, str) and re.search(operand, value) is not None
     return ordered(operator, value, operand)
