@@ -14,6 +14,12 @@ from policies.proposal_paths import ProposalPath, ProposalPaths
 REQUIRED = {"title", "beamline", "metadata", "assets", "timezone"}
 OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
+HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/?@:\[\]]+)(?::[0-9]{1,5})?"
+ADDRESS = re.compile(
+    rf"mongodb(\+srv)?://(?:[^\s@/:]+(?::[^\s@/:]*)?@)?{HOST}(?:,{HOST})*"
+    r"/[^\s/?.$\"\\]+(?:\?\S*)?"
+)
+"""what the driver takes, so that a mistake shows at the start and not at the first request"""
 
 
 @dataclass(frozen=True)
@@ -88,9 +94,12 @@ def _uri(where: str, value: str, environ: Mapping[str, str]) -> str:
         value = _environment(variable, environ)
         if not value:
             raise CatalogsError(f"{where}: the environment variable {variable} is not set")
-    if not re.match(r"mongodb(\+srv)?://[^/]+/[^/?]+", value):
+    if not ADDRESS.fullmatch(value):
         # The value itself may hold a password, so the message does not repeat it.
-        raise CatalogsError(f"{where}: needs mongodb://host/database, with a database name")
+        raise CatalogsError(
+            f"{where}: needs mongodb://host:port/database, with a database name;"
+            " user name and password, if any, percent-encoded"
+        )
     return value
 
 
