@@ -35,7 +35,8 @@ def _text(value: Any) -> Any:
 
 def _tamed(value: Any) -> Any:
     if isinstance(value, dict):
-        return {_tamed(key) if isinstance(key, str) else key: _tamed(v) for key, v in value.items()}
+        # Errors of list items are keyed by their number.
+        return {_tamed(str(key)): _tamed(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_tamed(item) for item in value]
     if isinstance(value, str):

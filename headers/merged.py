@@ -17,6 +17,7 @@ from headers.mongo import CatalogUnavailable, Doc
 from headers.repositories import Position, Run, Runs
 from headers.selection import Selection
 from policies.access import Access
+from policies.audit import note_runs
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -106,7 +107,9 @@ class MergedRuns:
         ordered = [pages[name] for name in sorted(pages, reverse=not newest_first)]
         sign = -1 if newest_first else 1
         merged = heapq.merge(*ordered, key=lambda run: sign * run.position.time)
-        return list(merged)[:limit]
+        runs = list(merged)[:limit]
+        note_runs(runs)
+        return runs
 
     def count(self, selections: Mapping[str, Selection]) -> int:
         return sum(self._ask(lambda runs: runs.count(selections[runs.catalog.name])).values())
@@ -163,8 +166,13 @@ class MergedRuns:
         return self._first(lambda runs: runs.get(next(iter(uids)))) if uids else None
 
     def _first(self, ask: Callable[[Runs], Answer | None]) -> Answer | None:
+        """An answer that is a run, or a tuple that begins with one."""
         answers = self._ask(ask)
-        return next((answer for answer in answers.values() if answer is not None), None)
+        found = next((answer for answer in answers.values() if answer is not None), None)
+        run = found[0] if isinstance(found, tuple) else found
+        if isinstance(run, Run):
+            note_runs([run])
+        return found
 
     def _nothing(self) -> Exception:
         """Not found, unless it may be in a catalog that did not answer."""

@@ -13,7 +13,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from drf_spectacular.utils import extend_schema, inline_serializer
 from rest_framework import serializers
-from rest_framework.exceptions import AuthenticationFailed, NotAuthenticated
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -299,7 +299,6 @@ def _answer(tokens: Tokens) -> Response:
     )
 
 
-def _refused(detail: str) -> AuthenticationFailed:
-    error = AuthenticationFailed(detail)
-    error.auth_header = "Bearer"  # type: ignore[attr-defined]
-    return error
+def _refused(detail: str) -> Problem:
+    """401 also on routes without authentication, where REST framework would say 403."""
+    return Problem(401, detail, {"WWW-Authenticate": "Bearer"})
