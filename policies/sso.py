@@ -95,10 +95,13 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, exception: Any = None, **more: Any
     ) -> None:
-        # Other exceptions may quote the provider's answer, tokens included.
-        reason = (
-            str(exception) if isinstance(exception, SignInRefused) else type(exception).__name__
-        )
+        if exception is None:
+            reason = "no sign-in was under way here"
+        elif isinstance(exception, SignInRefused):
+            reason = str(exception)
+        else:
+            # Exceptions of others may quote the provider's answer, tokens included.
+            reason = type(exception).__name__
         log.warning("sign-in refused", provider=provider.sub_id, reason=reason)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:

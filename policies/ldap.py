@@ -1,0 +1,66 @@
+"""Passwords checked by the institution's directory, by django-auth-ldap (optional).
+
+The directory names its people, so its account names are trusted as user names. An account
+of this service with a password of its own stays apart: the directory cannot take it over.
+"""
+
+from typing import Any
+
+import ldap
+from django.conf import settings
+from django_auth_ldap.backend import LDAPBackend
+from django_auth_ldap.config import GroupOfNamesType, LDAPSearch
+
+from policies.grants import apply_grants
+from policies.models import User
+from policies.sso_config import LDAP
+
+PROVIDER = "ldap"
+SECONDS = 5
+"""that the directory may take for one answer"""
+
+
+class DirectoryBackend(LDAPBackend):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.default_settings = _settings(settings.LDAP)
+
+    def authenticate_ldap_user(self, ldap_user: Any, password: str) -> User | None:
+        user: User | None = super().authenticate_ldap_user(ldap_user, password)
+        if user is None or not user.is_active:
+            return None
+        groups = ldap_user.group_names if settings.LDAP.group_base else set()
+        apply_grants(user, PROVIDER, settings.LDAP.rules, groups)
+        return user
+
+    def get_or_build_user(self, username: str, ldap_user: Any) -> tuple[User, bool]:
+        user, built = super().get_or_build_user(username, ldap_user)
+        if not built and user.has_usable_password():
+            raise ldap_user.AuthenticationFailed("a local account has this name")
+        return user, built
+
+
+def _settings(directory: LDAP) -> dict[str, Any]:
+    found = {
+        "SERVER_URI": directory.uri,
+        "START_TLS": directory.start_tls,
+        "BIND_DN": directory.bind_dn,
+        "BIND_PASSWORD": directory.bind_password,
+        "USER_SEARCH": _below(directory.user_base, directory.user_filter),
+        "USER_ATTR_MAP": {"first_name": "givenName", "last_name": "sn", "email": "mail"},
+        "CONNECTION_OPTIONS": {
+            ldap.OPT_REFERRALS: 0,
+            ldap.OPT_NETWORK_TIMEOUT: SECONDS,
+            ldap.OPT_TIMEOUT: SECONDS,
+        },
+    }
+    if directory.ca_certificate is not None:
+        found["GLOBAL_OPTIONS"] = {ldap.OPT_X_TLS_CACERTFILE: directory.ca_certificate}
+    if directory.group_base is not None:
+        found["GROUP_SEARCH"] = _below(directory.group_base, "(objectClass=groupOfNames)")
+        found["GROUP_TYPE"] = GroupOfNamesType()
+    return found
+
+
+def _below(base: str, condition: str) -> LDAPSearch:
+    return LDAPSearch(base, ldap.SCOPE_SUBTREE, condition)
