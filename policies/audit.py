@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import structlog
 from django.conf import settings
+from django.contrib.auth import SESSION_KEY
 from django.db import DatabaseError, connection
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
@@ -223,17 +224,17 @@ def _word(before: Any, after: Any) -> str:
 # -- Sign-ins --------------------------------------------------------------------------------
 
 
-def on_signed_in(sender: Any, request: HttpRequest | None, user: User, **kwargs: Any) -> None:
-    _record_at(request, Kind.SIGN_IN, user=user, result="ok")
+def on_signed_in(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -> None:
+    # A program's sign-in is told of where its session begins.
+    if SESSION_KEY in getattr(request, "session", ()):
+        _record_at(request, Kind.SIGN_IN, user=user, result="browser")
 
 
 def on_sign_in_failed(
     sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
-    if getattr(request, "axes_locked_out", False):
+    if getattr(request, "axes_locked_out", False) and not _begins_lockout(request):
         return  # Told of when it began; an attacker shall not fill the trail.
-    if request is not None:
-        request.__dict__["_sign_in_failed"] = True
     name = credentials.get("username") or credentials.get("login") or ""
     _record_at(request, Kind.SIGN_IN_FAILED, actor=str(name), result="failed")
 
@@ -241,8 +242,13 @@ def on_sign_in_failed(
 def on_locked_out(
     sender: Any, request: HttpRequest, username: str | None = None, **kwargs: Any
 ) -> None:
-    if request.__dict__.get("_sign_in_failed"):
+    if _begins_lockout(request):
         _record_at(request, Kind.LOCKED_OUT, actor=username or "", result="locked out")
+
+
+def _begins_lockout(request: HttpRequest | None) -> bool:
+    """axes counts a failure only of who was not locked out yet."""
+    return getattr(request, "axes_failures_since_start", None) is not None
 
 
 def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any) -> None:
