@@ -27,9 +27,10 @@ REFRESH = cast(timedelta, settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
 
 # Asked at every request: composing it by the ORM takes several times longer than running it.
 # The other columns of the user are read when somebody asks for them.
-USER_FIELDS = ("id", "username", "password", "is_active", "is_staff", "is_superuser", "data_admin")
+NEEDED = {"id", "username", "password", "is_active", "is_staff", "is_superuser", "data_admin"}
+USER_FIELDS = [field for field in User._meta.concrete_fields if field.column in NEEDED]
 RUNNING = f"""
-SELECT session.password_hash, {", ".join(f"person.{name}" for name in USER_FIELDS)}
+SELECT session.password_hash, {", ".join(f"person.{field.column}" for field in USER_FIELDS)}
 FROM policies_session AS session JOIN policies_user AS person ON person.id = session.user_id
 WHERE session.id = %s AND session.ended IS NULL AND session.expires > %s AND person.is_active
 """  # noqa: S608 (composed of our own names)
@@ -117,12 +118,12 @@ def running_session(session_id: uuid.UUID) -> Session:
         row = cursor.fetchone()
     if row is None:
         raise TokenRefused("session ended or user deactivated")
-    password_hash, user_id, username, password, *flags = row
-    values = [user_id, username, password, *map(bool, flags)]
-    user = User.from_db(connection.alias, USER_FIELDS, values)
+    password_hash, *values = row
+    known = {f.attname: f.to_python(v) for f, v in zip(USER_FIELDS, values, strict=True)}
+    user = User.from_db(connection.alias, known.keys(), known.values())
     if not constant_time_compare(password_hash, user.get_session_auth_hash()):
         raise TokenRefused("password changed")
-    session = Session.from_db(connection.alias, ["id", "user_id"], [session_id, user_id])
+    session = Session.from_db(connection.alias, ["id", "user_id"], [session_id, user.pk])
     session.user = user
     return session
 
