@@ -8,10 +8,11 @@ class PoliciesConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from allauth.mfa.signals import authentication_failed
         from axes.signals import user_locked_out
         from django.contrib.auth import signals
 
-        from policies import append_only, audit, models, tracking
+        from policies import append_only, audit, models, second_factor, tracking
 
         tracking.row_changed.connect(audit.on_row_changed)
         post_delete.connect(audit.on_row_deleted)
@@ -20,4 +21,5 @@ class PoliciesConfig(AppConfig):
         signals.user_logged_in.connect(audit.on_signed_in)
         signals.user_login_failed.connect(audit.on_sign_in_failed)
         user_locked_out.connect(audit.on_locked_out)
+        authentication_failed.connect(second_factor.on_wrong_factor)
         post_migrate.connect(append_only.after_migrate, sender=self)

@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any, cast
 
 from django.contrib.auth.decorators import login_required
+from django.contrib.auth.signals import user_logged_in
 from django.core.cache import cache
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
@@ -129,6 +130,7 @@ class DeviceTokenView(AuthView):
         known = given.is_valid()
         outcome = _ask(given.validated_data["device_code"]) if known else "invalid_request"
         if isinstance(outcome, User):
+            user_logged_in.send(User, request=request._request, user=outcome)
             return Response(asdict(begin_session(outcome)))
         return Response({"error": outcome, "error_description": EXPLANATIONS[outcome]}, status=400)
 

@@ -3,8 +3,10 @@
 import base64
 import hashlib
 from collections.abc import Callable
+from typing import Any
 
 from allauth.mfa.adapter import DefaultMFAAdapter
+from allauth.mfa.models import Authenticator
 from allauth.mfa.utils import is_mfa_enabled
 from cryptography.fernet import Fernet
 from django.conf import settings
@@ -12,7 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import redirect
 
 from broker_site.problems import Problem, problem_response
-from policies.models import User
+from policies.audit import record
+from policies.models import AuditEvent, User
 
 OPEN = ("/accounts/2fa/", "/accounts/reauthenticate/", "/login/", "/logout/", "/static/")
 """where staff without a second factor may go, to set one up"""
@@ -43,6 +46,11 @@ class StaffSecondFactorMiddleware:
             detail = "Staff need a second factor: set one up at /accounts/2fa/ first."
             return problem_response(Problem(403, detail))
         return redirect("mfa_index")
+
+
+def on_wrong_factor(sender: Any, user: User, authenticator: Authenticator, **more: Any) -> None:
+    details = {"factor": authenticator.type}
+    record(AuditEvent.Kind.SIGN_IN_FAILED, user=user, result="wrong factor", details=details)
 
 
 class MFAAdapter(DefaultMFAAdapter):  # type: ignore[misc]

@@ -36,8 +36,9 @@ from django.shortcuts import render
 from requests import RequestException
 
 from policies.addresses import client_network
+from policies.audit import record
 from policies.grants import apply_grants
-from policies.models import User
+from policies.models import AuditEvent, User
 from policies.sso_config import LOOPBACK, OIDCProvider, SAMLProvider
 
 log = structlog.get_logger(__name__)
@@ -103,6 +104,8 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             # Exceptions of others may quote the provider's answer, tokens included.
             reason = type(exception).__name__
         log.warning("sign-in refused", provider=provider.sub_id, reason=reason)
+        details = {"provider": provider.sub_id, "reason": reason}
+        record(AuditEvent.Kind.SIGN_IN_FAILED, result="failed", details=details)
 
     def pre_social_login(self, request: HttpRequest, sociallogin: SocialLogin) -> None:
         """The identity is proven: finds or makes its user, and applies the group claims."""

@@ -23,6 +23,7 @@ from broker_site.problems import Problem, not_found
 from policies.models import APIToken, Beamline, Membership, Session, User
 from policies.permissions import OwnTokens, ReadOnly, SignIn
 from policies.requests import access_for
+from policies.second_factor import password_is_enough
 from policies.sessions import (
     TokenRefused,
     Tokens,
@@ -32,6 +33,10 @@ from policies.sessions import (
 )
 from policies.tokens import MAX_TOKENS, Limits, beyond, longest, make_token, revoke_token
 
+SECOND_FACTOR = (
+    "This account signs in with a second factor: use the device sign-in, auth/device/, which is"
+    " confirmed in the browser, or an API token."
+)
 DEFAULT_TOKEN_DAYS = 30
 DAY = 86_400
 
@@ -127,6 +132,8 @@ class TokenView(AuthView):
         user = authenticate(request._request, **given.validated_data)
         if not isinstance(user, User):
             raise _refused("No active account has this user name and password.")
+        if not password_is_enough(user):
+            raise _refused(SECOND_FACTOR)
         user_logged_in.send(type(user), request=request._request, user=user)
         return _answer(begin_session(user))
 
