@@ -30,7 +30,7 @@ quick = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-# -- filter ≡ allows --------------------------------------------------------------------------
+# -- filter ≡ allows ------------------
 
 IDS = ["310000", "310001", "7", "007", "0", "-5", "ab", "9007199254740993", "10000000000000000000"]
 UIDS = ["u1", "u2", "u3", "u4"]
@@ -162,7 +162,7 @@ def test_five_thousand_proposals_are_one_plain_list_of_values(catalogs: dict[str
     assert len(second["proposal.proposal_id"]["$in"]) == 10_000  # as text and as number
 
 
-# -- the rights that SQL tells ------------------------------------------------------------------
+# -- the rights that SQL tells ------------------
 
 moments = st.sampled_from([None, -1e6, -1.0, 3600.0, 1e6]).map(
     lambda seconds: None if seconds is None else timezone.now() + timedelta(seconds=seconds)
@@ -248,7 +248,7 @@ def test_a_deactivated_user_has_the_rights_of_nobody(people: People) -> None:
         assert access_of(user) == access_of(AnonymousUser())
 
 
-# -- any filter of a caller within any policy -------------------------------------------------
+# -- any filter of a caller within any policy ------------------
 
 ODDLY_NAMED: list[dict[str, Any]] = [
     {"data_session": "pass-310001", "proposal": {"proposal_id": 310000}},

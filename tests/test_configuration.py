@@ -74,7 +74,7 @@ def test_debug_mode_starts_without_keys(tmp_path: Path) -> None:
     assert started(tmp_path, BROKER_DEBUG="true", **unset)[0] == 0
 
 
-# -- one value at a time ------------------------------------------------------------------------
+# -- one value at a time ------------------
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ quick = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-# -- walking ------------------------------------------------------------------------------------
+# -- walking ------------------
 
 times = st.sampled_from([-1.5, 0, 1, 1.0, 2.5, 1_750_000_000, 1e300])
 stored_runs = st.lists(st.tuples(st.sampled_from(["csx", "hxn"]), times), max_size=14)
@@ -123,7 +123,7 @@ def test_runs_that_come_in_meanwhile_do_not_disturb_a_walk(
         assert len(uids(back)) == len(runs) + len(newer)
 
 
-# -- forging --------------------------------------------------------------------------------------
+# -- forging ------------------
 
 
 @pytest.fixture
@@ -132,13 +132,13 @@ def cursor(acting_as: Actor, recorder: Recorder) -> str:
     for _ in range(3):
         recorder.run(events=0)
     page = acting_as("alice").get(URL, {"page_size": 1}).json()
-    return parse_qs(urlsplit(page["next"]).query)["cursor"][0]
+    return str(parse_qs(urlsplit(page["next"]).query)["cursor"][0])
 
 
 def test_a_cursor_is_good_for_the_list_that_gave_it_at_any_page_size(
     cursor: str, acting_as: Actor
 ) -> None:
-    page = acting_as("alice").get(URL, {"cursor": cursor, "page_size": 2})
+    page = acting_as("alice").get(URL, {"cursor": cursor, "page_size": "2"})
     assert page.status_code == 200
     assert len(page.json()["results"]) == 2
 

@@ -87,7 +87,7 @@ def test_links_lead_through_all_pages_and_keep_the_filters(
     uids = [recorder.run(plan_name="count") for _ in range(5)]
     recorder.run(plan_name="scan")
     alice = acting_as("alice")
-    page = alice.get(URL, {"page_size": 2, "plan_name": "count", "ordering": "time"}).json()
+    page = alice.get(URL, {"page_size": "2", "plan_name": "count", "ordering": "time"}).json()
     found = [run["uid"] for run in page["results"]]
     assert page["previous"] is None
     while page["next"]:
@@ -172,7 +172,7 @@ def test_a_page_costs_the_same_at_any_depth(
     for _ in range(9):
         recorder.run(events=0)
     dan = acting_as("dan")
-    page = dan.get(URL, {"catalog": "csx", "page_size": 2}).json()
+    page = dan.get(URL, {"catalog": "csx", "page_size": "2"}).json()
     while page["next"]:
         commands.sent.clear()
         page = dan.get(page["next"]).json()

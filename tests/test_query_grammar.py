@@ -30,7 +30,7 @@ quick = settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 
-# -- generated queries -----------------------------------------------------------------------
+# -- generated queries ------------------
 
 FIELDS = ("a", "b", "sample.name")
 scalars = st.none() | st.booleans() | st.integers(-3, 3) | st.sampled_from([0.5, -1.5, "", "x"])
@@ -106,7 +106,7 @@ def test_any_text_is_a_query_that_mongodb_can_be_sent_or_a_query_error(text: str
     bson.encode(query.joined)
 
 
-# -- the same meaning as a plain reading of it ------------------------------------------------
+# -- the same meaning as a plain reading of it ------------------
 
 
 class Missing:
@@ -202,7 +202,7 @@ def test_a_query_selects_what_a_plain_reading_of_it_selects(
     assert found == {n for n, document in enumerate(DOCUMENTS) if selected(document, tree)}
 
 
-# -- what is refused --------------------------------------------------------------------------
+# -- what is refused ------------------
 
 
 def nested(levels: int) -> dict[str, Any]:
