@@ -157,17 +157,21 @@ class Filling:
 
 
 def arrays_of(reader: ArrayReader, datums: Sequence[Datum]) -> Iterator[Array]:
-    """One array per datum, in order, in memory one at a time."""
-    first = reader.describe(datums[:1])
+    """One array per datum, in order, in memory one at a time. Their shapes may differ."""
+    if not datums:
+        return
+    done = 0
+    layout = reader.describe(datums[:1])
     try:
-        data = reader.read(datums, whole(first.shape), first)
+        data = reader.read(datums, whole(layout.shape), layout)
+        for array in _split(data.blocks, layout.shape, data.dtype, len(datums)):
+            done += 1
+            yield array
     except RaggedEvents:
-        for datum in datums:
-            layout = reader.describe([datum])
-            data = reader.read([datum], whole(layout.shape), layout)
-            yield from _split(data.blocks, layout.shape, layout.dtype, 1)
-    else:
-        yield from _split(data.blocks, first.shape, data.dtype, len(datums))
+        if len(datums) == 1:
+            raise
+        for datum in datums[done:]:
+            yield from arrays_of(reader, [datum])
 
 
 def _split(

@@ -1,8 +1,24 @@
 from django.urls import path
 
-from events import views
+from events import array_views, table_views, views
 
 urlpatterns = [
     path("events/", views.EventListView.as_view(), name="event-list"),
+    path(
+        "events/<str:uid>/data/<path:field>/",
+        array_views.EventArrayView.as_view(),
+        name="event-array",
+    ),
+    path(
+        "headers/<str:key>/streams/<str:stream>/table/",
+        table_views.TableView.as_view(),
+        name="stream-table",
+    ),
+    path(
+        "headers/<str:key>/streams/<str:stream>/data/<path:field>/",
+        array_views.StreamArrayView.as_view(),
+        name="stream-array",
+    ),
     path("headers/<str:key>/documents/", views.DocumentsView.as_view(), name="header-documents"),
+    path("headers/<str:key>/export/", views.ExportView.as_view(), name="header-export"),
 ]

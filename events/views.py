@@ -1,6 +1,6 @@
 """Routes under /api/v1/ that serve events and whole runs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from django.conf import settings
@@ -14,6 +14,7 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
+from events import exporting
 from events.assets import AssetError, OutsideDatabase
 from events.documents import WRITERS, Emission
 from events.filling import (
@@ -28,7 +29,7 @@ from events.paging import event_page, field_links, field_url, filled_inline, nar
 from events.reader import ReaderBusy
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
-from events.streaming import etag_of, started, streamed, unchanged
+from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.repositories import Run
 from headers.views import MAX_PAGE, RunView
 from policies.requests import access_for, guarded
@@ -154,9 +155,51 @@ class DocumentsView(EventView):
             require_files(run.descriptors)
             check_external_bytes(run)
         writer = WRITERS[kind]()
+        if request.method == "HEAD":
+            return streamed(iter(()), writer.media_type, etag=etag)
         emission = Emission(Events(run), writer, fill=given["fill"])
         pieces = guarded(request, run, started(iter(emission)))
         return streamed(pieces, writer.media_type, etag=etag)
+
+
+class ExportView(EventView):
+    renderer_classes = [
+        offered("h5", exporting.MEDIA_TYPE),
+        offered("ndjson", WRITERS["ndjson"].media_type),
+    ]
+
+    @extend_schema(parameters=[Parameters], responses={200: bytes})
+    def get(self, request: Request, key: str) -> HttpResponseBase:
+        """The run as one file: HDF5 in NeXus layout, or its documents, one a line."""
+        Parameters.of(request)
+        run = self.run(key)
+        kind = request.accepted_renderer.format
+        etag = etag_of([run], "export", kind)
+        if same := unchanged(request, etag):
+            return same
+        name = safe_name(run.catalog.name, run.start.get("scan_id"), str(run.uid)[:8])
+        response = streamed(
+            _exported(request, run, kind),
+            request.accepted_renderer.media_type,
+            etag=etag,
+            filename=f"{name}.{kind}",
+        )
+        if kind == "h5" and (absent := exporting.not_exported(run)):
+            names = safe_name(*absent)
+            response["Warning"] = f'199 - "recorded outside this database, left out: {names}"'
+        return response
+
+
+def _exported(request: Request, run: Run, kind: str) -> Iterator[bytes]:
+    if kind == "h5":
+        check_external_bytes(run)
+    if request.method == "HEAD":
+        return iter(())
+    if kind == "h5":
+        pieces = exporting.export_nexus(run)
+    else:
+        pieces = iter(Emission(Events(run), WRITERS[kind]()))
+    return guarded(request, run, started(pieces))
 
 
 def _filled(sources: list[Events], page: list[Doc], externals: Externals, root: str) -> list[Doc]:

@@ -1,0 +1,390 @@
+"""A run as one HDF5 file in the layout of NeXus, which h5web, silx and NeXpy open.
+
+    /entry                  NXentry: title, start_time, end_time, entry_identifier (the run's uid),
+                            experiment_identifier (its proposal)
+    /entry/user             NXuser
+    /entry/sample           NXsample
+    /entry/<stream>         NXdata: seq_num, time, and one dataset a field, first axis = event
+    /entry/bluesky          NXcollection: start, stop and descriptors as JSON texts
+
+Rows are those of the table route: by time, of a repeated seq_num the last one. Integers with gaps
+become floats with NaN; lists of unequal length become JSON texts. Frames are stored as they are,
+a chunk each; where events differ in shape, or lack the field, it becomes a group with one dataset
+an event, named by its row. Nothing is padded.
+
+The file is written to disk and then sent: what goes wrong is told before the first byte.
+"""
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from itertools import chain
+from typing import Any
+
+import h5py
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from broker_site.encoding import to_json
+from events.assets import Datum, RaggedEvents
+from events.columns import Columns, Field, read_columns
+from events.filling import DatumMissing, array_reader, arrays_of, as_datum
+from events.reader import ArrayReader
+from events.repositories import Events
+from headers.repositories import Run
+from headers.streams import STREAM_REFERENCE, Doc, stream_name
+
+MEDIA_TYPE = "application/x-hdf5"
+SEND_BYTES = 2**20
+ROWS_A_CHUNK = 8192
+FRAME_CHUNK_BYTES = 2**20
+USER_KEYS = ("username", "user", "owner", "operator", "user_name")
+TEXT = h5py.string_dtype()
+
+
+def export_nexus(run: Run) -> Generator[bytes, None, None]:
+    """The file, piece by piece, written when the first piece is asked for."""
+    with tempfile.TemporaryDirectory(prefix="export-") as folder:
+        path = os.path.join(folder, "run.h5")
+        with h5py.File(path, "w") as file:
+            write_nexus(run, file)
+        with open(path, "rb") as written:
+            while piece := written.read(SEND_BYTES):
+                yield piece
+
+
+def not_exported(run: Run) -> list[str]:
+    """Fields of the run whose data were recorded outside of this database."""
+    return sorted(
+        {
+            name
+            for descriptor in run.descriptors
+            for name, key in _data_keys(descriptor).items()
+            if str(key.get("external") or "").startswith(STREAM_REFERENCE)
+        }
+    )
+
+
+def write_nexus(run: Run, file: h5py.File) -> None:
+    """The whole run into an empty file."""
+    file.attrs.update({"NX_class": "NXroot", "default": "entry"})
+    entry = _group(file, "entry", "NXentry")
+    _describe(run, entry)
+    events = Events(run)
+    for name, descriptors in _streams(run).items():
+        stream = _StreamWriter(run, events, name, descriptors)
+        group = stream.write(entry)
+        if "default" not in entry.attrs or name == "primary":
+            entry.attrs["default"] = group.name.rsplit("/", 1)[-1]
+
+
+def _describe(run: Run, entry: h5py.Group) -> None:
+    entry["title"] = _title(run)
+    entry["entry_identifier"] = str(run.uid)
+    for name, document in (("start_time", run.start), ("end_time", run.stop or {})):
+        if (moment := _iso(run, document.get("time"))) is not None:
+            entry[name] = moment
+    if run.proposal:
+        entry["experiment_identifier"] = run.proposal
+    user = _group(entry, "user", "NXuser")
+    names = (run.start.get(key) for key in USER_KEYS)
+    user["name"] = next((name for name in names if isinstance(name, str)), "unknown")
+    _sample(run.start, _group(entry, "sample", "NXsample"))
+    documents = _group(entry, "bluesky", "NXcollection")
+    documents["start"] = _json(run.start)
+    if run.stop is not None:
+        documents["stop"] = _json(run.stop)
+    documents["descriptors"] = _json(run.descriptors)
+
+
+def _title(run: Run) -> str:
+    title = run.start.get("title")
+    if isinstance(title, str) and title:
+        return _text(title)
+    parts = (run.start.get("plan_name"), run.start.get("scan_id"))
+    return _text(" ".join(str(part) for part in parts if part is not None) or str(run.uid))
+
+
+def _iso(run: Run, time: Any) -> str | None:
+    try:
+        return datetime.fromtimestamp(time, run.catalog.timezone).isoformat()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _sample(start: Doc, group: h5py.Group) -> None:
+    sample = start.get("sample", start.get("sample_name"))
+    facts = sample if isinstance(sample, Mapping) else {"name": sample}
+    name = facts.get("name")
+    group["name"] = _text(str(name)) if name is not None else "unknown"
+    for key, value in facts.items():
+        if key != "name":
+            group[_unique(group, key)] = _text(value) if isinstance(value, str) else _json(value)
+
+
+def _streams(run: Run) -> dict[str, list[Doc]]:
+    found: dict[str, list[Doc]] = {}
+    for descriptor in run.descriptors:
+        if isinstance(descriptor.get("uid"), str):
+            found.setdefault(stream_name(descriptor), []).append(descriptor)
+    return found
+
+
+class _StreamWriter:
+    """One stream of a run, as NXdata."""
+
+    def __init__(self, run: Run, events: Events, name: str, descriptors: Sequence[Doc]) -> None:
+        self._run = run
+        self._events = events
+        self._name = name
+        self._uids = [str(descriptor["uid"]) for descriptor in descriptors]
+        self._keys = dict(chain.from_iterable(_data_keys(doc).items() for doc in descriptors))
+        self._hints = _hinted(descriptors)
+        for absent in not_exported(run):
+            self._keys.pop(absent, None)
+
+    def write(self, entry: h5py.Group) -> h5py.Group:
+        group = _group(entry, _unique(entry, self._name), "NXdata")
+        fields = [Field.from_data_key(name, key) for name, key in self._keys.items()]
+        with read_columns(self._events.stream_batches(self._uids), fields) as columns:
+            names = dict(zip(columns.schema.names, ["seq_num", "time", *self._keys], strict=True))
+            written = {
+                field: self._column(group, columns, column, field)
+                for column, field in names.items()
+            }
+        self._plot(group, {k: v for k, v in written.items() if isinstance(v, h5py.Dataset)})
+        return group
+
+    def _column(
+        self, group: h5py.Group, columns: Columns, column: str, field: str
+    ) -> h5py.Dataset | h5py.Group:
+        key: Doc = self._keys.get(field, {})
+        place = _unique(group, column)
+        if key.get("external"):
+            found = self._frames(group, place, columns, column, field)
+        else:
+            found = _values(group, place, columns, column)
+        units = "s" if column == "time" else key.get("units")
+        if isinstance(units, str) and units:
+            found.attrs["units"] = _text(units)
+        if isinstance(key.get("source"), str):
+            found.attrs["source"] = _text(key["source"])
+        found.attrs["long_name"] = _text(field)
+        if column == "time" and (moment := _iso(self._run, 0.0)):
+            found.attrs["start"] = moment
+        return found
+
+    def _frames(
+        self, group: h5py.Group, place: str, columns: Columns, column: str, field: str
+    ) -> h5py.Dataset | h5py.Group:
+        ids = list(chain.from_iterable(array.to_pylist() for array in columns.column(column)))
+        datums = self._datums(ids, field)
+        reader = array_reader(self._run.catalog)
+        held = [datum for datum in datums if datum is not None]
+        if len(held) == len(datums):
+            with suppress(RaggedEvents):
+                return _stacked(group, place, reader, held)
+            group.pop(place, None)
+        one_each = _group(group, place, "NXcollection")
+        rows = [row for row, datum in enumerate(datums) if datum is not None]
+        for row, array in zip(rows, arrays_of(reader, held), strict=True):
+            one_each.create_dataset(f"{row:06d}", data=array)
+        return one_each
+
+    def _datums(self, ids: Sequence[str | None], field: str) -> list[Datum | None]:
+        references = self._events.references(id for id in ids if id is not None)
+        if missing := next((id for id in ids if id is not None and id not in references), None):
+            raise DatumMissing({"uid": f"with the datum {missing}"}, field)
+        known = {id: as_datum(reference) for id, reference in references.items()}
+        return [None if id is None else known[id] for id in ids]
+
+    def _plot(self, group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> None:
+        """What a viewer shows at first: the hinted detector over the scanned motors."""
+        axes = [name for name in _dimensions(self._run, self._name) if name in datasets]
+        axes = [name for name in axes if datasets[name].ndim == 1] or ["time"]
+        signal = _signal(datasets, [*self._hints, *self._keys], axes)
+        if signal is None:
+            return
+        plotted = datasets[signal]
+        others = [
+            _name(datasets[name])
+            for name in self._hints
+            if name in datasets and name not in (signal, *axes)
+            if datasets[name].shape == plotted.shape
+        ]
+        group.attrs["signal"] = _name(plotted)
+        group.attrs["axes"] = [_name(datasets[axes[0]]), *["."] * (plotted.ndim - 1)]
+        for name in axes:
+            group.attrs[f"{_name(datasets[name])}_indices"] = 0
+        if others:
+            group.attrs["auxiliary_signals"] = others
+
+
+def _signal(
+    datasets: Mapping[str, h5py.Dataset], names: Iterable[str], axes: Sequence[str]
+) -> str | None:
+    """The first of the names with numbers that is not an axis."""
+    for name in names:
+        if name in datasets and name not in axes and datasets[name].dtype.kind in "biuf":
+            return name
+    return None
+
+
+def _hinted(descriptors: Iterable[Doc]) -> list[str]:
+    """The fields that the devices' hints want to be plotted."""
+    found: dict[str, None] = {}
+    for descriptor in descriptors:
+        hints = descriptor.get("hints")
+        for hint in hints.values() if isinstance(hints, Mapping) else ():
+            fields = hint.get("fields") if isinstance(hint, Mapping) else None
+            for name in fields if isinstance(fields, list) else ():
+                if isinstance(name, str):
+                    found[name] = None
+    return list(found)
+
+
+def _dimensions(run: Run, stream: str) -> list[str]:
+    """The fields that the plan's hints name as the stream's dimensions."""
+    hints = run.start.get("hints")
+    dimensions = hints.get("dimensions") if isinstance(hints, Mapping) else None
+    found: list[str] = []
+    for dimension in dimensions if isinstance(dimensions, list) else ():
+        match dimension:
+            case [[*fields], name] if name == stream:
+                found += [field for field in fields[:1] if isinstance(field, str)]
+    return found
+
+
+def _data_keys(descriptor: Doc) -> dict[str, Doc]:
+    keys = descriptor.get("data_keys")
+    found = keys.items() if isinstance(keys, Mapping) else ()
+    return {name: key for name, key in found if isinstance(key, Mapping)}
+
+
+# -- datasets --------------------------------------------------------------------------------
+
+
+def _values(group: h5py.Group, place: str, columns: Columns, column: str) -> h5py.Dataset:
+    """A column that is in the database."""
+    shape, kind = _layout(columns, column)
+    rows = min(columns.num_rows, max(1, ROWS_A_CHUNK // max(1, math.prod(shape))))
+    chunks = (rows, *shape) if rows and all(shape) else None
+    dataset = group.create_dataset(place, (columns.num_rows, *shape), kind, chunks=chunks)
+    row = 0
+    for array in columns.column(column):
+        dataset[row : row + len(array)] = _numpy(array, shape, kind)
+        row += len(array)
+    return dataset
+
+
+def _layout(columns: Columns, column: str) -> tuple[tuple[int, ...], Any]:
+    """Shape of one row and type of the dataset, from all rows."""
+    declared = columns.schema.field(column).type
+    shapes = {_row_shape(array) for array in columns.column(column)}
+    leaf, depth = declared, 0
+    while pa.types.is_list(leaf):
+        leaf, depth = leaf.value_type, depth + 1
+    if not (pa.types.is_floating(leaf) or pa.types.is_integer(leaf) or pa.types.is_boolean(leaf)):
+        return (), TEXT
+    if depth and (len(shapes) != 1 or None in shapes):
+        return (), TEXT
+    shape = next(iter(shapes), None) or ()
+    gaps = any(_leaf(array).null_count for array in columns.column(column))
+    return shape, np.dtype("f8") if gaps else np.dtype(leaf.to_pandas_dtype())
+
+
+def _row_shape(array: pa.Array) -> tuple[int, ...] | None:
+    """Shape of every row of an array of nested lists, None if they differ."""
+    shape: list[int] = []
+    while pa.types.is_list(array.type):
+        lengths = pc.unique(pc.list_value_length(array))
+        if len(lengths) != 1 or not lengths[0].is_valid:
+            return None
+        shape.append(lengths[0].as_py())
+        array = array.flatten()
+    return tuple(shape)
+
+
+def _leaf(array: pa.Array) -> pa.Array:
+    while pa.types.is_list(array.type):
+        array = array.flatten()
+    return array
+
+
+def _numpy(array: pa.Array, shape: tuple[int, ...], kind: Any) -> Any:
+    if kind is TEXT:
+        return [_cell(value) for value in array.to_pylist()]
+    values = _leaf(array)
+    if kind == np.float64 and not pa.types.is_floating(values.type):
+        values = values.cast(pa.int64()).cast(pa.float64(), safe=False)
+    return values.to_numpy(zero_copy_only=False).astype(kind).reshape(len(array), *shape)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    return _text(value) if isinstance(value, str) else json.dumps(value)
+
+
+def _stacked(
+    group: h5py.Group, place: str, reader: ArrayReader, datums: Sequence[Datum]
+) -> h5py.Dataset:
+    """Frames of one shape as one dataset, a chunk each (a large frame in several rows of it)."""
+    if not datums:
+        return group.create_dataset(place, (0,), "u1")
+    layout = reader.describe(datums)
+    chunks = _frame_chunks(layout.shape, layout.dtype.itemsize)
+    dataset = group.create_dataset(place, (len(datums), *layout.shape), layout.dtype, chunks=chunks)
+    for row, array in enumerate(arrays_of(reader, datums)):
+        if array.shape != layout.shape:  # told by its handler only now
+            resource = datums[row].resource
+            raise RaggedEvents(resource.uid, resource.spec, "events differ in shape.")
+        dataset[row] = array
+    return dataset
+
+
+def _frame_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:
+    if not all(shape):
+        return None
+    chunks = list(shape)
+    for axis in range(len(shape)):
+        rest = math.prod(chunks[axis + 1 :]) * itemsize
+        chunks[axis] = max(1, min(shape[axis], FRAME_CHUNK_BYTES // rest))
+        if rest <= FRAME_CHUNK_BYTES:
+            break
+    return (1, *chunks)
+
+
+# -- names and texts -------------------------------------------------------------------------
+
+
+def _group(parent: h5py.Group, name: str, nexus_class: str) -> h5py.Group:
+    group = parent.create_group(name)
+    group.attrs["NX_class"] = nexus_class
+    return group
+
+
+def _unique(group: h5py.Group, name: str) -> str:
+    """A name in a group that HDF5 takes as one, and that is still free."""
+    clean = _text(name).replace("/", "_").strip(".") or "_"
+    while clean in group:
+        clean += "_"
+    return clean
+
+
+def _name(dataset: h5py.Dataset) -> str:
+    return str(dataset.name).rsplit("/", 1)[-1]
+
+
+def _text(text: str) -> str:
+    """HDF5 takes neither NUL nor half of a surrogate pair."""
+    return text.replace("\0", "").encode("utf-8", "replace").decode("utf-8")
+
+
+def _json(value: Any) -> str:
+    return to_json(value).decode()
