@@ -1,4 +1,4 @@
-"""What the API serves of the demo's runs equals what databroker 1.2, an independent reader, reads."""
+"""The API serves of the demo's runs what databroker 1.2, an independent reader, reads of them."""
 
 import hashlib
 import io

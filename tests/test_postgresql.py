@@ -1,4 +1,4 @@
-"""People and policies on PostgreSQL, as in production: the tests of policies, run once more on it."""
+"""People and policies on PostgreSQL, as in production: the tests of policies once more."""
 
 import os
 import shutil
