@@ -19,6 +19,7 @@ from django.utils import timezone
 
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
 from headers.simulator import what_can_read
+from policies import audit_admin  # noqa: F401  (registers itself)
 from policies.admin_base import (
     PreviewedAdmin,
     ReadOnlyAdmin,

@@ -122,7 +122,8 @@ def event_of(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) 
         }
     if user is not None and user.pk:
         known |= {"actor": user.get_username(), "actor_pk": user.pk}
-    return AuditEvent(kind=kind, time=timezone.now(), **_cleaned(known | fields))
+    times = {"time": fields.pop("time", timezone.now())}
+    return AuditEvent(kind=kind, **times, **_cleaned(known | fields))
 
 
 def _user(request: HttpRequest) -> Any:
