@@ -9,6 +9,7 @@ from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
 from headers.repositories import ping
+from policies.sync import last_sync_age
 
 
 @require_safe
@@ -34,6 +35,7 @@ def readyz(request: HttpRequest) -> JsonResponse:
     # Whether a user is staff is in the very database that may be away.
     if policies and request.user.is_authenticated and request.user.is_staff:
         content |= {"policies": policies, "catalogs": catalogs}
+        content["proposal_sync_seconds"] = last_sync_age()
     return JsonResponse(content, status=200 if ready else 503)
 
 

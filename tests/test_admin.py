@@ -366,4 +366,5 @@ def test_an_embargo_is_extended_but_not_shortened(staff: People) -> None:
         assert done in text
     change = proposal("310000").embargo_changes.get()
     assert change.after == proposal("310000").public_from
+    assert change.after
     assert change.after.date() == (timezone.now() + timedelta(days=20)).date()

@@ -1,0 +1,332 @@
+"""Proposals and their members from a facility's proposal service, which knows them best.
+
+A source is a JSON file or an HTTP service, both of the shape of nsls2api:
+`GET /v1/proposals/?page=1&page_size=…` gives `{"proposals": [{"proposal_id", "title",
+"instruments", "cycles", "users": [{"username", "email", "is_pi"}]}]}`, and
+`GET /v1/data-session/{username}` gives `{"data_sessions": ["pass-310000", …]}`.
+
+A sync adds, ends and restores the memberships that it made itself. What a person has
+set stays. When more memberships would end than a threshold allows, nothing is changed:
+a service that is half down must not empty a facility.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote, urlencode, urlsplit
+from urllib.request import HTTPRedirectHandler, Request, build_opener
+
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.utils import timezone
+
+from policies import audit
+from policies.models import Beamline, Membership, Proposal, ProposalSync, User, identifier
+
+PAGE_SIZE = 200
+MAX_PAGES = 10_000
+MAX_BYTES = 64 * 2**20
+SECONDS = 30
+ALWAYS_MAY_END = 5
+"""this many memberships may end whatever their share is; a small facility changes too"""
+DATA_SESSION = "pass-"
+
+Role = Membership.Role
+Source = Membership.Source
+Fetch = Callable[[str, Mapping[str, Any]], Any]
+
+
+class SyncError(ValueError):
+    """The source does not answer, or not in the shape that we know. Nothing was changed."""
+
+
+class SyncRefused(ValueError):
+    """More would end than is plausible. Nothing was changed."""
+
+
+@dataclass(frozen=True)
+class SourceProposal:
+    """A proposal as the source knows it."""
+
+    proposal_id: str
+    title: str = ""
+    cycle: str = ""
+    beamlines: frozenset[str] = frozenset()
+    members: Mapping[str, Role] = field(default_factory=dict)
+    emails: Mapping[str, str] = field(default_factory=dict)
+
+
+# -- Reading a source ------------------------------------------------------------------------
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """A redirect could carry the service's key to another host."""
+
+    def redirect_request(self, *args: Any) -> None:
+        return None
+
+
+def service(url: str, key: str = "") -> Fetch:
+    """Asks `url` + path for JSON. The key, if any, goes into the Authorization header."""
+    if urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).hostname:
+        raise SyncError(f"{url}: is not the address of an HTTP service")
+    opener = build_opener(_NoRedirects())
+    headers = {"Accept": "application/json"} | ({"Authorization": key} if key else {})
+
+    def fetch(path: str, query: Mapping[str, Any]) -> Any:
+        address = f"{url.rstrip('/')}{path}" + (f"?{urlencode(query)}" if query else "")
+        try:
+            request = Request(address, headers=headers)  # noqa: S310  (scheme checked above)
+            with opener.open(request, timeout=SECONDS) as answer:
+                content = answer.read(MAX_BYTES + 1)
+        except HTTPError as error:
+            raise SyncError(f"{path}: the service answers {error.code}") from None
+        except (URLError, OSError) as error:
+            raise SyncError(f"{path}: no answer from the service: {error}") from None
+        if len(content) > MAX_BYTES:
+            raise SyncError(f"{path}: the answer is larger than {MAX_BYTES} bytes")
+        return _json(content, path)
+
+    return fetch
+
+
+def proposals_of_file(path: Path) -> list[SourceProposal]:
+    try:
+        return _proposals(_json(path.read_bytes(), str(path)), str(path))
+    except OSError as error:
+        raise SyncError(f"{path}: {error.strerror}") from None
+
+
+def proposals_of_service(fetch: Fetch) -> list[SourceProposal]:
+    """All pages of the list. SyncError if one is missing, so that a half answer does nothing."""
+    found: dict[str, SourceProposal] = {}
+    for page in range(1, MAX_PAGES):
+        here = f"/v1/proposals/ page {page}"
+        raw = fetch("/v1/proposals/", {"page": page, "page_size": PAGE_SIZE})
+        proposals = _proposals(raw, here)
+        fresh = [p for p in proposals if p.proposal_id not in found]
+        found |= {proposal.proposal_id: proposal for proposal in proposals}
+        # Some versions of the service give fewer than asked for, or the last page again.
+        if not fresh:
+            return list(found.values())
+    raise SyncError("/v1/proposals/: the pages do not end")
+
+
+def data_sessions(fetch: Fetch, username: str) -> frozenset[str]:
+    """The ids of the proposals that one person has data sessions of."""
+    here = f"/v1/data-session/{username}"
+    raw = fetch(f"/v1/data-session/{quote(username, safe='')}", {})
+    sessions = _get(raw, "data_sessions", list, here)
+    if not all(isinstance(session, str) for session in sessions):
+        raise SyncError(f"{here}: data_sessions must be texts")
+    return frozenset(s.removeprefix(DATA_SESSION) for s in sessions if s.startswith(DATA_SESSION))
+
+
+def _json(content: bytes, where: str) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        raise SyncError(f"{where}: is not valid JSON") from None
+
+
+def _proposals(raw: Any, where: str) -> list[SourceProposal]:
+    items = _get(raw, "proposals", list, where)
+    return [_proposal(item, f"{where}: proposals[{index}]") for index, item in enumerate(items)]
+
+
+def _proposal(raw: Any, where: str) -> SourceProposal:
+    people = list(_people(_get(raw, "users", list, where, []), where))
+    cycles = [cycle for cycle in _get(raw, "cycles", list, where, []) if isinstance(cycle, str)]
+    instruments = _get(raw, "instruments", list, where, [])
+    proposal_id = str(_get(raw, "proposal_id", str, where))
+    _valid(identifier, proposal_id, f"{where}.proposal_id")
+    return SourceProposal(
+        proposal_id,
+        title=_get(raw, "title", str, where, "")[:500],
+        cycle=max(cycles, default="")[:50],
+        beamlines=frozenset(str(name).casefold() for name in instruments),
+        members={name: role for name, role, _ in people},
+        emails={name: email for name, _, email in people},
+    )
+
+
+def _people(users: list[Any], where: str) -> Iterator[tuple[str, Role, str]]:
+    for index, user in enumerate(users):
+        here = f"{where}.users[{index}]"
+        # Who has no username at the facility cannot sign in here either.
+        if username := _get(user, "username", str, here, ""):
+            _valid(UnicodeUsernameValidator(), username, f"{here}.username")
+            role = Role.PI if _get(user, "is_pi", bool, here, False) else Role.MEMBER
+            yield username[:150], role, _get(user, "email", str, here, "")[:254]
+
+
+def _get(raw: Any, key: str, kind: type, where: str, default: Any = None) -> Any:
+    """A value of the right type. What is null counts as left out; what else there is, is ours."""
+    if not isinstance(raw, dict):
+        raise SyncError(f"{where}: must be an object")
+    value = raw.get(key)
+    value = default if value is None else value
+    if type(value) is not kind:
+        raise SyncError(f"{where}.{key}: must be of type {kind.__name__}")
+    return value
+
+
+def _valid(validator: Callable[[str], None], value: str, where: str) -> None:
+    try:
+        validator(value)
+    except ValidationError as error:
+        raise SyncError(f"{where}: {' '.join(error.messages)}") from None
+
+
+# -- Applying it -----------------------------------------------------------------------------
+
+
+@dataclass
+class Changes:
+    """What one sync does; `lines` tells each change."""
+
+    added: int = 0
+    ended: int = 0
+    restored: int = 0
+    lines: list[str] = field(default_factory=list)
+
+
+def sync_proposals(
+    proposals: Iterable[SourceProposal], *, max_ended_percent: int = 20, dry_run: bool = False
+) -> Changes:
+    """Makes the synced memberships those of the source. SyncRefused beyond the threshold."""
+    wanted = {proposal.proposal_id: proposal for proposal in proposals}
+    with transaction.atomic(), audit.because("proposal sync"):
+        before = _synced().current().count()
+        changes = Changes()
+        for proposal in wanted.values():
+            stored = _stored(proposal, changes)
+            _set_members(stored, proposal.members, proposal.emails, changes)
+        for gone in Proposal.objects.exclude(proposal_id__in=wanted).filter(
+            memberships__in=_synced().current()
+        ):
+            _set_members(gone, {}, {}, changes)
+        _check_threshold(before, changes.ended, bool(wanted), max_ended_percent)
+        transaction.set_rollback(dry_run)
+    return changes
+
+
+def sync_person(user: User, proposal_ids: frozenset[str]) -> Changes:
+    """Makes one person's synced memberships those of their data sessions, at known proposals."""
+    changes = Changes()
+    known = Proposal.objects.filter(proposal_id__in=proposal_ids)
+    with transaction.atomic(), audit.because("proposal sync"):
+        memberships = {m.proposal.proposal_id: m for m in _of(user)}
+        for proposal in known:
+            there = memberships.pop(proposal.proposal_id, None)
+            _join(proposal, user, there, there.role if there else Role.MEMBER, changes)
+        for membership in memberships.values():
+            _end(membership, changes)
+    return changes
+
+
+def record(source: str, outcome: ProposalSync.Outcome, changes: Changes, text: str = "") -> None:
+    ProposalSync.objects.create(
+        source=source[:500],
+        outcome=outcome,
+        added=changes.added,
+        ended=changes.ended,
+        restored=changes.restored,
+        changes=text or "\n".join(changes.lines),
+    )
+
+
+def last_sync_age() -> float | None:
+    """Seconds since the last sync that was done, or None."""
+    done = ProposalSync.objects.filter(outcome=ProposalSync.Outcome.DONE).first()
+    return None if done is None else (timezone.now() - done.made).total_seconds()
+
+
+def _synced() -> Any:
+    return Membership.objects.filter(source=Source.SYNC)
+
+
+def _of(user: User) -> Iterable[Membership]:
+    return Membership.objects.filter(user=user).select_related("proposal", "user")
+
+
+def _stored(proposal: SourceProposal, changes: Changes) -> Proposal:
+    """Our row of it. Its embargo and locks are decided here, not by the source."""
+    stored, new = Proposal.objects.get_or_create(proposal_id=proposal.proposal_id)
+    if new:
+        changes.lines.append(f"+ proposal {proposal.proposal_id}")
+    given = {"title": proposal.title, "cycle": proposal.cycle}
+    differ = [name for name, value in given.items() if value and getattr(stored, name) != value]
+    for name in differ:
+        setattr(stored, name, given[name])
+    if differ:
+        stored.save(update_fields=differ)
+    there = set(stored.beamlines.values_list("name", flat=True))
+    known = [b for b in Beamline.objects.all() if b.name.casefold() in proposal.beamlines]
+    if missing := [beamline for beamline in known if beamline.name not in there]:
+        stored.beamlines.add(*missing)
+    return stored
+
+
+def _set_members(
+    proposal: Proposal, roles: Mapping[str, Role], emails: Mapping[str, str], changes: Changes
+) -> None:
+    there = {m.user.username: m for m in proposal.memberships.select_related("user", "proposal")}
+    for username, role in sorted(roles.items()):
+        membership = there.pop(username, None)
+        user = membership.user if membership else _user(username, emails.get(username, ""), changes)
+        _join(proposal, user, membership, role, changes)
+    for membership in there.values():
+        _end(membership, changes)
+
+
+def _user(username: str, email: str, changes: Changes) -> User:
+    user = User.objects.filter(username=username).first()
+    if user is None:
+        # Without a password: such a person signs in through the facility.
+        user = User.objects.create_user(username, email, None)
+        changes.lines.append(f"+ user {username}")
+    return user
+
+
+def _join(
+    proposal: Proposal, user: User, there: Membership | None, role: Role | str, changes: Changes
+) -> None:
+    label = f"{user.username} in {proposal.proposal_id}"
+    if there is None:
+        Membership.objects.create(proposal=proposal, user=user, role=role, source=Source.SYNC)
+        changes.added += 1
+        changes.lines.append(f"+ {label}")
+        return
+    if there.source != Source.SYNC:
+        return
+    restored, promoted = not there.is_current, there.role != role
+    if not restored and not promoted:
+        return
+    there.expires, there.role = None, role
+    there.save(update_fields=["expires", "role"])
+    changes.restored += restored
+    changes.lines.append(f"~ {label}: {'restored' if restored else f'now {role}'}")
+
+
+def _end(membership: Membership, changes: Changes) -> None:
+    if membership.source != Source.SYNC or not membership.is_current:
+        return
+    membership.expires = timezone.now()
+    membership.save(update_fields=["expires"])
+    changes.ended += 1
+    changes.lines.append(f"- {membership.user.username} in {membership.proposal.proposal_id}")
+
+
+def _check_threshold(before: int, ended: int, any_left: bool, percent: int) -> None:
+    if before and not any_left:
+        raise SyncRefused("the source has no proposals at all; nothing was changed")
+    if ended > max(ALWAYS_MAY_END, before * percent / 100):
+        raise SyncRefused(
+            f"{ended} of {before} memberships would end, more than {percent} %;"
+            " nothing was changed (--max-ended allows more)"
+        )
