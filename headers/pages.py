@@ -104,7 +104,7 @@ class RunPage(Page):
         Parameters.of(request)
         run = self.run(key)
         url = reverse("header-detail", args=[run.uid])
-        streams = [_typed(run, stream) for stream in views.streams(run)]
+        streams = [_typed(run, stream) for stream in sorted(views.streams(run), key=_is_aside)]
         context = {
             "run": run,
             "summary": summarize(run),
@@ -225,6 +225,11 @@ def _facet(
 # -- one run -------------------------------------------------------------------------------
 
 
+def _is_aside(stream: Mapping[str, Any]) -> bool:
+    """What was recorded beside the measurement proper is shown after it."""
+    return bool(stream["name"] != "primary")
+
+
 def _typed(run: Run, stream: dict[str, Any]) -> dict[str, Any]:
     """The stream with what else the data keys tell of the type of its arrays."""
     keys: dict[str, Any] = {}
@@ -252,7 +257,8 @@ def _stream(run: Run, run_url: str, stream: dict[str, Any]) -> dict[str, Any]:
         "event_count": events,
         "url": url,
         "fields": fields,
-        "plan": plot_plan(run, stream),
+        # A baseline is read once before and once after: to compare, not to draw.
+        "plan": None if stream["name"] == "baseline" else plot_plan(run, stream),
         "arrays": [{"name": name, "kind": kinds[name]} for name in arrays],
         "table_fields": json.dumps([name for name in kinds if kinds[name] in ("number", "text")]),
         "tables": table_downloads(url, stream),

@@ -55,7 +55,7 @@ export class Frames {
       const { shape, values } = await getArray(this.streamUrl, this.field, slice, signal);
       const [height, width] = shape.slice(-2);
       const ticks = (count) => Array.from({ length: count }, (_, i) => i * step);
-      this.note.textContent = step > 1 ? `every ${step}th pixel` : "";
+      this.note.textContent = step > 1 ? `at 1/${step} of its resolution` : "";
       this.full.hidden = step === 1;
       this.picture.show({ width, height, values, aspect: width / height, rows: ticks(height), columns: ticks(width) });
       this.root.dataset.state = "drawn";

@@ -2,7 +2,7 @@
 // `root.plotted` tells what is drawn: {width, height, values, low, high}.
 import uPlot from "uplot";
 import { COLOUR_MAPS, colourTable, contrast, levels } from "./colours.js";
-import { axisStyle } from "./lines.js";
+import { axisStyle, ticked } from "./lines.js";
 import { checkbox, labelled, make, number, onTheme, resolved, select } from "./dom.js";
 
 export class Picture {
@@ -16,6 +16,7 @@ export class Picture {
     this.across = select([["row", "along the row"], ["column", "along the column"]], "row");
     this.canvas = make("canvas", { className: "image", tabIndex: 0 });
     this.canvas.setAttribute("role", "img");
+    this.canvas.setAttribute("aria-label", `${describe}, not drawn yet`);
     this.bar = make("canvas", { width: 256, height: 1 });
     this.bar.setAttribute("aria-hidden", "true");
     [this.lowText, this.highText] = [make("span"), make("span")];
@@ -156,7 +157,7 @@ export class Picture {
       ...this.profileSize(),
       scales: { x: { time: false } },
       legend: { show: false },
-      axes: [{ ...axisStyle(), label }, { ...axisStyle(), size: 60, values: (_, ticks) => ticks.map(number) }],
+      axes: [{ ...axisStyle(), label }, { ...axisStyle(), ...ticked }],
       series: [{}, { stroke: resolved("--series-1"), width: 1.5, points: { show: false } }],
     }, drawn, this.profile);
   }

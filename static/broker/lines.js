@@ -11,6 +11,12 @@ export function axisStyle() {
   return { stroke: resolved("--dim"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { stroke: resolved("--line"), width: 1 } };
 }
 
+/** As wide as the longest number on it. */
+export const ticked = {
+  values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))),
+  size: (_, texts) => 22 + 7 * Math.max(3, ...(texts ?? []).map((text) => text.length)),
+};
+
 export class Lines {
   constructor(root, streamUrl, plan, zone) {
     Object.assign(this, { root, streamUrl, plan, zone });
@@ -23,6 +29,7 @@ export class Lines {
     for (const [name, box] of this.boxes) signals.append(make("label", {}, box, " " + visible(name)));
     this.place = make("div", { className: "plot" });
     this.place.setAttribute("role", "img");
+    this.place.setAttribute("aria-label", "Plot, not drawn yet");
     root.replaceChildren(
       make("div", { className: "controls" }, labelled("Over", this.x), signals, make("label", {}, this.log, " log scale"), reset),
       this.place,
@@ -58,6 +65,7 @@ export class Lines {
     this.chart?.destroy();
     this.chart = null;
     this.place.replaceChildren(make("p", { className: "plot-note", textContent: error.message }));
+    this.place.setAttribute("aria-label", error.message);
     this.root.dataset.state = "failed";
   }
 
@@ -91,7 +99,7 @@ export class Lines {
       scales: { x: { time }, y: { distr: this.log.checked ? 3 : 1 } },
       axes: [
         { ...axisStyle(), label: time ? null : visible(this.x.value) + unit(this.x.value) },
-        { ...axisStyle(), label: one, size: 64, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))) },
+        { ...axisStyle(), ...ticked, label: one },
       ],
       series: [
         { label: visible(this.x.value), ...(time ? {} : { value: (_, value) => number(value) }) },

@@ -29,20 +29,20 @@ class Stream {
 
   plot(place, url, zone) {
     const plan = JSON.parse(this.section.querySelector("script[type='application/json']").textContent);
-    if (!this.events) {
-      place.querySelector(".plot-note").textContent = "Nothing recorded yet.";
-    }
     this.parts.push(plan.kind === "map" ? new Grid(place, url, plan) : new Lines(place, url, plan, zone));
   }
 
   table(url, zone) {
     const fold = this.section.querySelector("[data-table]");
     const fields = JSON.parse(fold.dataset.table);
-    fold.addEventListener("toggle", () => {
-      if (!fold.open) return;
-      const table = new EventTable(fold.querySelector("[data-table-body]"), url, fields, this.events, zone);
-      table.load();
-    });
+    let shown = null;
+    const show = () => {
+      if (!fold.open || shown === this.events) return;
+      shown = this.events;
+      new EventTable(fold.querySelector("[data-table-body]"), url, fields, this.events, zone).load();
+    };
+    fold.addEventListener("toggle", show);
+    show();
   }
 
   /** Data is fetched when its place comes into view, not before. */
