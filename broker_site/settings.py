@@ -194,7 +194,7 @@ SOCIALACCOUNT_PROVIDERS = {
         "APPS": [provider.for_allauth() for provider in SSO.oidc],
     },
     "saml": {
-        "provider_class": "policies.sso.SAML",
+        "provider_class": "policies.saml.SAML",
         "APPS": [provider.for_allauth() for provider in SSO.saml],
     },
 }

@@ -37,4 +37,4 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path(oidc + "callback/", sso.oidc_callback, name="openid_connect_callback"),
 ]
 if settings.SSO.saml:
-    urlpatterns.append(path("accounts/", include("allauth.socialaccount.providers.saml.urls")))
+    urlpatterns.append(path("", include("policies.saml")))

@@ -1,4 +1,4 @@
-"""Sign-in with an institution's account: OpenID Connect and SAML, by django-allauth.
+"""Sign-in with an institution's account, by django-allauth; OpenID Connect (SAML: `saml`).
 
 Who somebody is, is decided by (provider, issuer, subject) alone. An e-mail address or a
 display name that the provider sends is shown and otherwise means nothing. allauth does
@@ -28,7 +28,6 @@ from allauth.socialaccount.providers.oauth2.client import OAuth2Error
 from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView
 from allauth.socialaccount.providers.openid_connect.provider import OpenIDConnectProvider
 from allauth.socialaccount.providers.openid_connect.views import OpenIDConnectOAuth2Adapter
-from allauth.socialaccount.providers.saml.provider import SAMLProvider as AllauthSAMLProvider
 from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -48,7 +47,6 @@ SIGNATURES = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Asymmetric ones only: with HS256 the provider's public key could be used to sign."""
 CLOCK_SKEW = 60  # seconds
 ACCOUNT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,99}")
-PERSISTENT_NAME_ID = "urn:oasis:names:tc:SAML:2.0:nameid-format:persistent"
 
 
 class SignInRefused(OAuth2Error):  # type: ignore[misc]
@@ -163,7 +161,7 @@ def _unique_username(wish: str, uid: str) -> str:
 # -- To the provider, by a page of ours ---------------------------------------------------------
 
 
-class _ByOurPage:
+class ByOurPage:
     """Sends the browser on from a page instead of by a redirect.
 
     The policy `form-action 'self'` would stop a form's redirect to the provider, and to
@@ -258,7 +256,7 @@ def _must_equal(given: Any, expected: str | None, what: str) -> None:
         raise SignInRefused(f"{what} is not the expected one")
 
 
-class OIDC(_ByOurPage, OpenIDConnectProvider):  # type: ignore[misc]
+class OIDC(ByOurPage, OpenIDConnectProvider):  # type: ignore[misc]
     oauth2_adapter_class = OIDCAdapter
     pkce_enabled_default = True
 
@@ -277,17 +275,17 @@ class OIDC(_ByOurPage, OpenIDConnectProvider):  # type: ignore[misc]
         return {
             "issuer": data["iss"],
             "subject": data["sub"],
-            "groups": _texts(data.get(provider.groups_claim or "")),
-            "account_name": _account_name(data, provider.username_claim),
+            "groups": texts(data.get(provider.groups_claim or "")),
+            "account_name": account_name(data, provider.username_claim),
         }
 
     def extract_common_fields(self, data: dict[str, Any]) -> dict[str, Any]:
         return {
-            "username": _text(data.get("preferred_username")),
-            "email": _text(data.get("email")) if data.get("email_verified") is True else "",
-            "first_name": _text(data.get("given_name")),
-            "last_name": _text(data.get("family_name")),
-            "name": _text(data.get("name")),
+            "username": text(data.get("preferred_username")),
+            "email": text(data.get("email")) if data.get("email_verified") is True else "",
+            "first_name": text(data.get("given_name")),
+            "last_name": text(data.get("family_name")),
+            "name": text(data.get("name")),
         }
 
     def extract_email_addresses(self, data: dict[str, Any]) -> list[Any]:
@@ -321,49 +319,21 @@ def _run(view: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
         return cast(HttpResponse, page)
 
 
-# -- SAML ---------------------------------------------------------------------------------------
+# -- Claims -------------------------------------------------------------------------------------
 
 
-class SAML(_ByOurPage, AllauthSAMLProvider):  # type: ignore[misc]
-    def extract_uid(self, data: Any) -> str:
-        return identity(self._provider.entity_id, self._subject(data))
-
-    def extract_extra_data(self, data: Any) -> dict[str, Any]:
-        provider, attributes = self._provider, data.get_attributes()
-        names = {key: values[0] for key, values in attributes.items() if values}
-        return {
-            "issuer": provider.entity_id,
-            "subject": self._subject(data),
-            "groups": _texts(attributes.get(provider.groups_attribute)),
-            "account_name": _account_name(names, provider.username_attribute),
-        }
-
-    @property
-    def _provider(self) -> SAMLProvider:
-        return cast(SAMLProvider, configured(self.app.client_id))
-
-    def _subject(self, data: Any) -> str:
-        """What names the person for ever: the subject attribute, or a persistent NameID."""
-        values = data.get_attributes().get(self._provider.subject_attribute)
-        if values and isinstance(values[0], str) and values[0]:
-            return values[0]
-        if data.get_nameid_format() == PERSISTENT_NAME_ID:
-            return str(data.get_nameid())
-        raise Http404
-
-
-def _text(value: Any) -> str:
+def text(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _texts(values: Any) -> list[str]:
+def texts(values: Any) -> list[str]:
     """A claim as the list of texts it should be: one text counts as a list, others as none."""
     items = [values] if isinstance(values, str) else values
     return [item for item in items if isinstance(item, str)] if isinstance(items, list) else []
 
 
-def _account_name(claims: Mapping[str, Any], claim: str | None) -> str | None:
+def account_name(claims: Mapping[str, Any], claim: str | None) -> str | None:
     """None where account names are not trusted; there must be one where they are."""
     if claim is None:
         return None
-    return _text(claims.get(claim))
+    return text(claims.get(claim))
