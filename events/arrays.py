@@ -17,7 +17,7 @@ import io
 import math
 import struct
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -93,7 +93,7 @@ class ArrayFormat:
     media_type: str
     extension: str
     prefix: Callable[[Shape, Dtype], bytes] | None = None
-    write: Callable[[ArrayData, Picture], Iterator[bytes]] | None = None
+    write: Callable[[ArrayData, Picture], Generator[bytes, None, None]] | None = None
     picture: bool = False
 
     def check(self, shape: Shape, dtype: Dtype) -> None:
@@ -121,7 +121,9 @@ class ArrayFormat:
             return None
         return len(self.prefix(shape, dtype)) + math.prod(shape) * dtype.itemsize
 
-    def encode(self, data: ArrayData, picture: Picture | None = None) -> Iterator[bytes]:
+    def encode(
+        self, data: ArrayData, picture: Picture | None = None
+    ) -> Generator[bytes, None, None]:
         """The answer, piece by piece. Closing it cancels what is still being read."""
         if self.prefix is not None:
             return _framed(self.prefix(data.shape, data.dtype), data)
@@ -166,7 +168,7 @@ def gather(data: ArrayData) -> Array:
     return out
 
 
-def _framed(prefix: bytes, data: ArrayData) -> Iterator[bytes]:
+def _framed(prefix: bytes, data: ArrayData) -> Generator[bytes, None, None]:
     if prefix:
         yield prefix
     for block in data.blocks:
@@ -211,7 +213,7 @@ def _arrow_prefix(shape: Shape, dtype: Dtype) -> bytes:
     return bytes(head)
 
 
-def _write_json(data: ArrayData, picture: Picture) -> Iterator[bytes]:
+def _write_json(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:
     if not math.prod(data.shape):
         yield b"[]"
         return
@@ -229,7 +231,7 @@ def _write_json(data: ArrayData, picture: Picture) -> Iterator[bytes]:
         yield comma + b"[" * opened + values[1:-1] + b"]" * closed
 
 
-def _write_h5(data: ArrayData, picture: Picture) -> Iterator[bytes]:
+def _write_h5(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:
     with tempfile.NamedTemporaryFile(suffix=".h5") as file:
         with h5py.File(file.name, "w") as h5:
             _fill(h5.create_dataset("data", data.shape, data.dtype), data)
@@ -252,7 +254,7 @@ def _fill(dataset: h5py.Dataset, data: ArrayData) -> None:
         done += block.size
 
 
-def _write_png(data: ArrayData, picture: Picture) -> Iterator[bytes]:
+def _write_png(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:
     image = Image.fromarray(grey_levels(gather(data), picture))
     if picture.cmap != "gray":
         image.putpalette(colour_table(picture.cmap).tobytes())
@@ -261,7 +263,7 @@ def _write_png(data: ArrayData, picture: Picture) -> Iterator[bytes]:
     yield out.getvalue()
 
 
-def _write_tiff(data: ArrayData, picture: Picture) -> Iterator[bytes]:
+def _write_tiff(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:
     values = gather(data)
     out = io.BytesIO()
     pixels = values.astype(np.uint8) if values.dtype == bool else values

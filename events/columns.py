@@ -654,10 +654,14 @@ class Columns:
             if len(arrays[0]):
                 yield pa.RecordBatch.from_arrays(arrays, schema=self.schema)
 
-    def column(self, name: str) -> Iterator[pa.Array]:
-        """One column's values in order, without reading the others."""
+    def column(self, name: str, *, backwards: bool = False) -> Iterator[pa.Array]:
+        """One column's values in order, without reading the others.
+
+        `backwards` begins with the last part; each part itself stays in order.
+        """
         column = self.schema.names.index(name)
-        arrays = (self._array(index, column) for index in range(len(self._chunks)))
+        places = range(len(self._chunks))
+        arrays = (self._array(place, column) for place in (places[::-1] if backwards else places))
         return (array for array in arrays if len(array))
 
     def _array(self, index: int, column: int) -> pa.Array:

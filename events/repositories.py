@@ -8,6 +8,7 @@ import math
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from itertools import pairwise
 from time import monotonic
 from typing import Any, NamedTuple, cast
 
@@ -58,6 +59,7 @@ class Events:
         self.run = run
         self._own = {uid for doc in run.descriptors if isinstance(uid := doc.get("uid"), str)}
         self._events = database(run.catalog.metadata).event
+        self._descriptors = database(run.catalog.metadata).event_descriptor
         self._assets = database(run.catalog.assets)
 
     def page(
@@ -113,6 +115,38 @@ class Events:
                 else:
                     if not (limit and begun):
                         return
+
+    def between(self, descriptors: Sequence[str], first: int, count: int) -> bytes | None:
+        """Some events by their number in the order of time, from 0, as concatenated BSON documents.
+
+        Reads their places from the index alone and then no other events. None where these are
+        not as many, or share their time with others, so that their order is not certain.
+        """
+        where = self._of(descriptors)
+        beside = min(first, 1)  # one more at each end tells whether a time is shared
+        places = self._events.find(where, {"_id": 0, "time": 1}, sort=[("time", 1)])
+        places = places.skip(first - beside).limit(beside + count + 1)
+        with asking(self.run.catalog):
+            times = [place.get("time") for place in places.max_time_ms(query_milliseconds())]
+            if len(times) < beside + count or not _rising(times):
+                return None
+            bounds = {"$gte": times[beside], "$lte": times[beside + count - 1]}
+            cursor = self._events.find_raw_batches(where | {"time": bounds}, sort=[("time", 1)])
+            return b"".join(_bytes(cursor.max_time_ms(query_milliseconds())))
+
+    def firsts(self, descriptors: Sequence[str]) -> dict[str, Doc]:
+        """One of the first events of each descriptor that has any, by descriptor; one command."""
+        self._of(descriptors)
+        one: Doc = {"from": "event", "localField": "uid", "foreignField": "descriptor"}
+        one |= {"pipeline": [{"$limit": 1}], "as": "events"}
+        pipeline: list[Doc] = [
+            {"$match": {"uid": {"$in": list(descriptors)}}},
+            {"$lookup": one},
+            {"$project": {"_id": 0, "uid": 1, "events": 1}},
+        ]
+        with asking(self.run.catalog):
+            found = self._descriptors.aggregate(pipeline, maxTimeMS=query_milliseconds())
+            return {row["uid"]: row["events"][0] for row in found if row["events"]}
 
     def counts(self) -> dict[str, int]:
         """How many events each descriptor has, by uid; none for a descriptor without."""
@@ -215,6 +249,12 @@ def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
 def _bytes(cursor: RawBatchCursor[Doc]) -> Iterator[bytes]:
     # pymongo's annotations say documents; a raw cursor yields bytes.
     return cast(Iterator[bytes], cursor)
+
+
+def _rising(times: Sequence[Any]) -> bool:
+    """Whether all are numbers, each larger than the one before."""
+    numbers = all(isinstance(time, int | float) for time in times)
+    return numbers and all(a < b for a, b in pairwise(times))
 
 
 def _behind(after: Place | None, backwards: bool) -> Filter:

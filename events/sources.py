@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from events.assets import OutsideDatabase, allowed
+from events.assets import ALL_HANDLERS, OutsideDatabase, allowed
 
 SMALL_ARRAY_BYTES = 16 * 2**10
 """Up to here an array travels inside its event document; beyond, by the array route."""
@@ -105,6 +105,32 @@ def choose(
     facts = FieldFacts(dtype, shape, external, nbytes, spec, handlers, events)
     rule = next(rule for rule in RULES if rule.applies(facts))
     return Choice(rule.source, rule.route, nbytes)
+
+
+ANY_FILE: dict[str, Any] = {"spec": "", "handlers": frozenset({ALL_HANDLERS})}
+"""for `choose` before any resource was looked at: whatever file it is, a handler is assumed"""
+
+ARRAY_FORMATS_OF_TABLES = frozenset({"json", "msgpack"})
+TABLE_FORMATS_OF_ARRAYS = frozenset({"csv", "parquet", "ndjson"})
+"""formats that the other route has, too, or that only the other one has"""
+
+
+def better_as_array(data_key: Mapping[str, Any], format: str) -> bool:
+    """Whether a table of this one field is better served by the array route.
+
+    Big arrays and those in files are. Arrow, Parquet and CSV were asked for by who wants a table.
+    """
+    choice = choose(data_key, **ANY_FILE)
+    return choice.route is Route.ARRAY and format in ARRAY_FORMATS_OF_TABLES
+
+
+def better_as_table(data_key: Mapping[str, Any], format: str) -> bool:
+    """Whether an array of this field, in a format that tables have, is served by the table route.
+
+    What is kept in files is not: a table would hold references to it.
+    """
+    choice = choose(data_key, **ANY_FILE)
+    return choice.source is not Source.FILE and format in TABLE_FORMATS_OF_ARRAYS
 
 
 def require_available(key: str, choice: Choice) -> None:

@@ -16,7 +16,7 @@ Every encoder is a generator that closes the columns it is given when it ends or
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import msgpack
@@ -59,7 +59,7 @@ class _Outbox(io.RawIOBase):
         return b"".join(parts)
 
 
-def _arrow(columns: Columns) -> Iterator[bytes]:
+def _arrow(columns: Columns) -> Generator[bytes, None, None]:
     with columns:
         yield columns.schema.serialize().to_pybytes()
         for batch in columns.batches():
@@ -67,7 +67,7 @@ def _arrow(columns: Columns) -> Iterator[bytes]:
         yield _END_OF_STREAM
 
 
-def _parquet(columns: Columns) -> Iterator[bytes]:
+def _parquet(columns: Columns) -> Generator[bytes, None, None]:
     with columns:
         outbox = _Outbox()
         options = {"compression": "zstd", "compression_level": 1, "use_dictionary": _texts(columns)}
@@ -94,7 +94,7 @@ def _row_groups(columns: Columns) -> Iterator[pa.Table]:
         yield pa.Table.from_batches(waiting)
 
 
-def _csv(columns: Columns) -> Iterator[bytes]:
+def _csv(columns: Columns) -> Generator[bytes, None, None]:
     with columns:
         yield _csv_lines([pa.array([name]) for name in columns.schema.names])
         for batch in columns.batches():
@@ -136,7 +136,7 @@ def _json_cells(array: pa.Array) -> list[bytes]:
     return [_json(value) for value in array.to_pylist()]
 
 
-def _json_columns(columns: Columns) -> Iterator[bytes]:
+def _json_columns(columns: Columns) -> Generator[bytes, None, None]:
     with columns:
         for position, name in enumerate(columns.schema.names):
             yield (b"," if position else b"{") + _json(name) + b":"
@@ -149,7 +149,7 @@ def _json_columns(columns: Columns) -> Iterator[bytes]:
         yield b"}"
 
 
-def _ndjson(columns: Columns) -> Iterator[bytes]:
+def _ndjson(columns: Columns) -> Generator[bytes, None, None]:
     with columns:
         keys = [_json(name).replace(b"%", b"%%") + b":%b" for name in columns.schema.names]
         row = b"{" + b",".join(keys) + b"}\n"
@@ -159,7 +159,7 @@ def _ndjson(columns: Columns) -> Iterator[bytes]:
                 yield b"".join([row % values for values in cells])
 
 
-def _msgpack(columns: Columns) -> Iterator[bytes]:
+def _msgpack(columns: Columns) -> Generator[bytes, None, None]:
     with columns:
         packer = msgpack.Packer()
         yield packer.pack_map_header(len(columns.schema))
@@ -176,7 +176,7 @@ class TableFormat:
 
     media_type: str
     extension: str
-    encode: Callable[[Columns], Iterator[bytes]]
+    encode: Callable[[Columns], Generator[bytes, None, None]]
 
 
 ENCODERS = {

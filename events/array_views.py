@@ -1,0 +1,181 @@
+"""The routes that serve one field as an array, of a stream or of one event."""
+
+from collections.abc import Generator
+from contextlib import ExitStack, closing
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from broker_site.parameters import Parameters
+from broker_site.problems import Problem
+from broker_site.timing import phase
+from events import field_arrays
+from events.arrays import (
+    COLOURS,
+    FORMATS,
+    ArrayFormat,
+    Picture,
+    PictureError,
+    UnsupportedArray,
+    array_headers,
+)
+from events.field_arrays import FieldArray, NoValue, Unrecorded
+from events.renderers import offered
+from events.repositories import Events
+from events.rows import Rows
+from events.slices import OverBudget, SliceError, parse
+from events.sources import TABLE_FORMATS_OF_ARRAYS, better_as_table
+from events.stream import Stream
+from events.streaming import etag_of, safe_name, started, streamed, unchanged
+from events.table_views import StreamView, described, to_table_route
+from events.tables import ENCODERS
+from headers.repositories import Run
+from policies.requests import guarded
+
+PICTURE_PARAMETERS = ("min", "max", "cmap", "log")
+
+
+class ArrayParameters(Parameters):
+    slice = serializers.CharField(
+        default="", allow_blank=True, max_length=1000, help_text="as numpy takes it: 0:10,::2,5"
+    )
+    min = serializers.FloatField(required=False, help_text="png: the value that is darkest")
+    max = serializers.FloatField(required=False, help_text="png: the value that is brightest")
+    cmap = serializers.ChoiceField(list(COLOURS), required=False, help_text="png: colour map")
+    log = serializers.BooleanField(required=False, help_text="png: logarithmic scale")
+
+
+class ArrayView(StreamView):
+    """Base of both routes: `octet-stream` for who accepts anything."""
+
+    renderer_classes = [offered(name, FORMATS[name].media_type) for name in FORMATS]
+
+    def handle_exception(self, error: Exception) -> Response:
+        return super().handle_exception(as_array_problem(error))
+
+    def answer(
+        self, run: Run, etag: str | None, array: FieldArray, name: str, opened: ExitStack
+    ) -> HttpResponseBase:
+        """The array in the format asked for; its headers only, to HEAD.
+
+        opened: closed when the answer is sent.
+        """
+        request = self.request
+        picture = _picture(ArrayParameters.of(request))
+        kind = FORMATS[request.accepted_renderer.format]
+        kind.check(array.shape, array.dtype)
+        headers = array_headers(array.shape, array.dtype)
+        if array.warning:
+            headers["Warning"] = array.warning
+        length = kind.length(array.shape, array.dtype)
+        if length is not None:
+            headers["Content-Length"] = str(length)
+        filename = f"{name}.{kind.extension}"
+        if request.method == "HEAD":
+            return described(kind.media_type, etag, filename, **headers)
+        with phase("read"):
+            pieces = started(_pieces(kind, array, picture, opened.pop_all()))
+        response = streamed(
+            guarded(request, run, pieces), kind.media_type, etag=etag, filename=filename
+        )
+        for header, value in headers.items():
+            response[header] = value
+        return response
+
+
+def as_array_problem(error: Exception) -> Exception:
+    """What a caller is told of an array that cannot be served."""
+    match error:
+        case SliceError():
+            return Problem(400, f"slice: {error}")
+        case PictureError():
+            return Problem(400, str(error))
+        case OverBudget():
+            about = dict[str, Any](shape=error.shape, nbytes=error.nbytes, limit=error.budget)
+            return Problem(413, str(error), slice=error.suggestion, **about)
+        case UnsupportedArray() | NoValue() | Unrecorded():
+            return Problem(error.status, str(error))
+    return error
+
+
+class StreamArrayView(ArrayView):
+    renderer_classes = [
+        *ArrayView.renderer_classes,
+        *(offered(name, ENCODERS[name].media_type) for name in sorted(TABLE_FORMATS_OF_ARRAYS)),
+    ]
+
+    @extend_schema(parameters=[ArrayParameters], responses={200: bytes, 307: None})
+    def get(self, request: Request, key: str, stream: str, field: str) -> HttpResponseBase:
+        """A field of all events of a stream as an array; its first axis is the event."""
+        given = _given(request)
+        chosen = Stream.of(self.run(key), stream)
+        column = chosen.field(field)
+        kind = request.accepted_renderer.format
+        if kind in TABLE_FORMATS_OF_ARRAYS:
+            return _as_table(chosen, field, kind, given)
+        items = parse(given["slice"])
+        etag = etag_of([chosen.run], kind, stream, field, sorted(given.items()))
+        if same := unchanged(request, etag):
+            return same
+        budget, head = settings.RESPONSE_BYTES, request.method == "HEAD"
+        name = safe_name(chosen.run.uid, stream, field)
+        with ExitStack() as opened:
+            with phase("select"):
+                rows = opened.enter_context(closing(Rows(chosen, column)))
+                array = field_arrays.of_stream(rows, chosen, field, items, budget, head=head)
+            return self.answer(chosen.run, etag, array, name, opened)
+
+
+class EventArrayView(ArrayView):
+    @extend_schema(parameters=[ArrayParameters], responses={200: bytes})
+    def get(self, request: Request, uid: str, field: str) -> HttpResponseBase:
+        """A field of one event as an array."""
+        given = _given(request)
+        run, event = self.runs().of_event(uid)
+        own = (doc for doc in run.descriptors if doc.get("uid") == event.get("descriptor"))
+        stream = Stream(run, "", list(own))
+        stream.field(field)  # refuses what is none
+        items = parse(given["slice"])
+        etag = etag_of([run], request.accepted_renderer.format, uid, field, sorted(given.items()))
+        if same := unchanged(request, etag):
+            return same
+        with phase("select"):
+            key, budget = stream.data_keys[field], settings.RESPONSE_BYTES
+            array = field_arrays.of_event(Events(run), event, key, field, items, budget)
+        return self.answer(run, etag, array, safe_name(run.uid, uid, field), ExitStack())
+
+
+def _given(request: Request) -> dict[str, Any]:
+    given = ArrayParameters.of(request)
+    if request.accepted_renderer.format != "png":
+        for name in PICTURE_PARAMETERS:
+            if name in given:
+                raise Problem(400, f"{name}: is for format=png only.")
+    return given
+
+
+def _pieces(
+    kind: ArrayFormat, array: FieldArray, picture: Picture, opened: ExitStack
+) -> Generator[bytes, None, None]:
+    with opened:
+        yield from kind.encode(array.read(), picture)
+
+
+def _picture(given: dict[str, Any]) -> Picture:
+    return Picture(
+        given.get("min"), given.get("max"), given.get("cmap", "gray"), given.get("log", False)
+    )
+
+
+def _as_table(stream: Stream, field: str, format: str, given: dict[str, Any]) -> HttpResponseBase:
+    """The redirect to the table that holds the field, for formats that are tables."""
+    if not better_as_table(stream.data_keys[field], format):
+        raise UnsupportedArray(f"Arrays in files are not served as {format}; ask for npy or h5.")
+    if given["slice"]:
+        raise Problem(400, f"slice: a table, as {format} is, cannot be sliced; ask for npy.")
+    return to_table_route(stream, field, format)

@@ -1,0 +1,120 @@
+"""The rows of a stream, by number: which events are read for which of them.
+
+A row is an event, one for each `seq_num` (the last by time), in the order of time: as the table
+has them. Which events are repeated is only certain when all are read. So all are, unless a run is
+complete, its stop document counts as many events as there are, and those asked for have the
+sequence numbers that their rows call for: then nothing was repeated, and only these are read.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from events.columns import Columns, Field, read_columns
+from events.repositories import Events
+from events.sources import PAGE_EVENTS
+from events.stream import Stream
+from headers.streams import recorded_counts
+
+MAX_REMEMBERED = 10_000
+_complete: dict[tuple[str, object, str], bool] = {}
+"""of complete runs, which do not change: by run, stop and stream, whether no event is repeated"""
+
+
+class Part(NamedTuple):
+    """The values of some rows that were asked for; `rows` may run backwards."""
+
+    rows: range
+    values: pa.Array
+
+
+class Rows:
+    """The rows of one field of a stream. Close it to free what was read."""
+
+    def __init__(self, stream: Stream, field: Field) -> None:
+        self._stream = stream
+        self._field = field
+        self._events = Events(stream.run)
+        self._every: Columns | None = None
+        self._some: tuple[int, Columns] | None = None
+        self._counted = self._count_if_regular()
+
+    def __len__(self) -> int:
+        return self._all().num_rows if self._counted is None else self._counted
+
+    def close(self) -> None:
+        for columns in (self._every, self._some and self._some[1]):
+            if columns:
+                columns.close()
+
+    def parts(self, wanted: range) -> Iterator[Part]:
+        """The values of these rows in their order, some ten thousand at once."""
+        if not wanted:
+            return
+        first, columns = self._holding(wanted)
+        name = columns.schema.names[2]  # after seq_num and time
+        backwards = wanted.step < 0
+        begin = first + columns.num_rows if backwards else first
+        for array in columns.column(name, backwards=backwards):
+            begin -= len(array) if backwards else 0
+            if rows := within(wanted, begin, begin + len(array)):
+                places = np.arange(rows.start, rows.stop, rows.step) - begin
+                yield Part(rows, array.take(pa.array(places)))
+            begin += 0 if backwards else len(array)
+
+    def _count_if_regular(self) -> int | None:
+        """How many rows there are; None if only all events tell."""
+        run, name = self._stream.run, self._stream.name
+        recorded = recorded_counts(run.stop, [name])
+        if run.stop is None or recorded is None:
+            return None
+        key = (str(run.uid), run.stop.get("uid"), name)
+        if key not in _complete:
+            counts = self._events.counts()
+            if len(_complete) >= MAX_REMEMBERED:
+                _complete.clear()
+            found = sum(counts.get(uid, 0) for uid in self._stream.uids)
+            _complete[key] = found == recorded[name]
+        return recorded[name] if _complete[key] else None
+
+    def _all(self) -> Columns:
+        if self._every is None:
+            batches = self._events.stream_batches(self._stream.uids)
+            self._every = read_columns(batches, [self._field])
+        return self._every
+
+    def _holding(self, wanted: range) -> tuple[int, Columns]:
+        """Columns that hold these rows, and the number of their first row."""
+        low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
+        if self._some and self._some[0] <= low and high < self._some[0] + self._some[1].num_rows:
+            return self._some
+        if self._every is None and self._counted is not None and high - low < PAGE_EVENTS:
+            if columns := self._only(low, high - low + 1):
+                self._some = (low, columns)
+                return self._some
+            self._counted = None
+        return 0, self._all()
+
+    def _only(self, first: int, count: int) -> Columns | None:
+        """Just these rows; None if their sequence numbers tell of repeated events."""
+        raw = self._events.between(self._stream.uids, first, count)
+        if raw is None:
+            return None
+        columns = read_columns([raw], [self._field])
+        numbers = pa.chunked_array(columns.column("seq_num"), pa.int64())
+        if numbers.equals(pa.chunked_array([pa.array(range(first + 1, first + count + 1))])):
+            return columns
+        columns.close()
+        return None
+
+
+def within(rows: range, low: int, high: int) -> range:
+    """Those of the rows that are at least `low` and less than `high`."""
+    if rows.step > 0:
+        begin, end = low - rows.start, high - rows.start
+        return rows[max(0, -(-begin // rows.step)) : max(0, -(-end // rows.step))]
+    step = -rows.step
+    begin, end = rows.start - high + 1, rows.start - low
+    return rows[max(0, -(-begin // step)) : max(0, end // step + 1)]

@@ -1,0 +1,110 @@
+"""The route that serves a whole stream as a table.
+
+A field that is kept in files holds the ids of its datums there, as it is stored: what a frame is
+called is small and tells which rows have one; the frames themselves come by the array route.
+"""
+
+from django.http import HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.http import urlencode
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from broker_site.parameters import Parameters
+from broker_site.problems import Problem
+from broker_site.timing import phase
+from events.columns import read_columns
+from events.renderers import offered
+from events.repositories import Events
+from events.sources import better_as_array
+from events.stream import NoSuchName, Stream
+from events.streaming import etag_of, safe_name, started, streamed, unchanged
+from events.tables import ENCODERS
+from events.views import EventView
+from policies.requests import guarded
+
+FORMATS = ("json", "arrow", "parquet", "csv", "ndjson", "msgpack")
+"""in the order of preference; the first one for who accepts anything"""
+
+
+class TableParameters(Parameters):
+    fields = serializers.CharField(  # type: ignore[assignment]
+        required=False, max_length=10_000, help_text="comma-separated data keys: only these columns"
+    )
+    timestamps = serializers.BooleanField(
+        default=False, help_text="adds a column ts_… a field: when its value was taken"
+    )
+
+
+class TemporaryRedirect(HttpResponseRedirect):
+    """307: the same request, by the route that serves it better."""
+
+    status_code = 307
+
+
+class StreamView(EventView):
+    """Base of the routes of one stream."""
+
+    def handle_exception(self, error: Exception) -> Response:
+        if isinstance(error, NoSuchName):
+            return super().handle_exception(Problem(404, str(error)))
+        return super().handle_exception(error)
+
+
+class TableView(StreamView):
+    renderer_classes = [offered(name, ENCODERS[name].media_type) for name in FORMATS]
+
+    @extend_schema(parameters=[TableParameters], responses={200: bytes, 307: None})
+    def get(self, request: Request, key: str, stream: str) -> HttpResponseBase:
+        """All events of a stream, one row each and one column a field."""
+        given = TableParameters.of(request)
+        chosen = Stream.of(self.run(key), stream)
+        try:
+            fields = chosen.fields(_names(given.get("fields")))
+        except NoSuchName as error:
+            raise Problem(400, f"fields: {error}") from None
+        kind = request.accepted_renderer.format
+        only = chosen.data_keys[fields[0].name] if len(fields) == 1 else None
+        if only is not None and not given["timestamps"] and better_as_array(only, kind):
+            return to_array_route(chosen, fields[0].name, kind)
+        etag = etag_of([chosen.run], kind, stream, fields, given["timestamps"])
+        if same := unchanged(request, etag):
+            return same
+        encoder = ENCODERS[kind]
+        name = f"{safe_name(chosen.run.uid, stream)}.{encoder.extension}"
+        if request.method == "HEAD":
+            return described(encoder.media_type, etag, name)
+        with phase("read"):
+            batches = Events(chosen.run).stream_batches(chosen.uids)
+            columns = read_columns(batches, fields, timestamps=given["timestamps"])
+            pieces = started(encoder.encode(columns))
+        guard = guarded(request, chosen.run, pieces)
+        return streamed(guard, encoder.media_type, etag=etag, filename=name)
+
+
+def described(media_type: str, etag: str | None, filename: str, **headers: str) -> HttpResponse:
+    """The answer to HEAD: the headers that GET has, as far as they are known without reading."""
+    about = {"ETag": etag} if etag else {}
+    disposition = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    return HttpResponse(content_type=media_type, headers=about | disposition | headers)
+
+
+def to_array_route(stream: Stream, field: str, format: str) -> TemporaryRedirect:
+    path = {"key": stream.run.uid, "stream": stream.name, "field": field}
+    return TemporaryRedirect(
+        f"{reverse('stream-array', kwargs=path)}?{urlencode({'format': format})}"
+    )
+
+
+def to_table_route(stream: Stream, field: str, format: str) -> TemporaryRedirect:
+    path = {"key": stream.run.uid, "stream": stream.name}
+    query = urlencode({"fields": field, "format": format})
+    return TemporaryRedirect(f"{reverse('stream-table', kwargs=path)}?{query}")
+
+
+def _names(fields: str | None) -> list[str] | None:
+    if fields is None:
+        return None
+    return list(dict.fromkeys(name.strip() for name in fields.split(",")))
