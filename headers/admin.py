@@ -230,7 +230,7 @@ def _row(run: Run) -> dict[str, Any]:
     status = (run.stop or {}).get("exit_status", "unknown") if run.stop else "open"
     return {
         "uid": run.uid,
-        "time": _time(run),
+        "time": beamline_time(run),
         "scan_id": _shown(run.start.get("scan_id")),
         "plan_name": _shown(run.start.get("plan_name")),
         "proposal": run.proposal,
@@ -248,7 +248,7 @@ def _shown(value: Any) -> str:
     return "" if value is None else str(value)[:100]
 
 
-def _time(run: Run) -> str:
+def beamline_time(run: Run) -> str:
     """In the beamline's time, as people there remember it."""
     try:
         time = datetime.fromtimestamp(run.start["time"], UTC).astimezone(run.catalog.timezone)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from events.assets import OutsideRoots, Resource, Roots, allowed, installed_handlers
@@ -48,13 +49,17 @@ class Index:
 
 def check_catalog(catalog: Catalog, overrides: Iterable[str] = ()) -> list[Finding]:
     """What an operator should know of a catalog. `overrides` are uids whose proposal was set."""
-    checks: tuple[Callable[[], Iterator[Finding]], ...] = (
-        lambda: _collections(catalog),
-        lambda: _indexes(catalog),
-        lambda: _handlers(catalog),
-        lambda: _files(catalog),
-        lambda: _runs(catalog, overrides),
-    )
+    checks = (_collections, _indexes, _handlers, _files, partial(_runs, overrides=overrides))
+    return _checked(catalog, [partial(check, catalog) for check in checks])
+
+
+def check_quickly(catalog: Catalog) -> list[Finding]:
+    """What takes no look at every run: collections, indexes and handlers."""
+    checks = (_collections, _indexes, _handlers)
+    return _checked(catalog, [partial(check, catalog) for check in checks])
+
+
+def _checked(catalog: Catalog, checks: Iterable[Callable[[], Iterator[Finding]]]) -> list[Finding]:
     try:
         _ping(catalog)
     except CatalogUnavailable as error:

@@ -1,18 +1,29 @@
 """People and policies in the admin: what staff can do, and that nobody raises their own rights."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission
+from django.core.cache import cache
 from django.db.models import Model
 from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from policies.models import Beamline, Membership, Proposal, RunOverride, Session, User
+from policies.models import (
+    AuditEvent,
+    Beamline,
+    Membership,
+    Proposal,
+    ProposalSync,
+    RunOverride,
+    Session,
+    User,
+)
 from policies.roles import make_staff_group
 from policies.sessions import begin_session
 from tests.conftest import People
@@ -368,3 +379,27 @@ def test_an_embargo_is_extended_but_not_shortened(staff: People) -> None:
     assert change.after == proposal("310000").public_from
     assert change.after
     assert change.after.date() == (timezone.now() + timedelta(days=20)).date()
+
+
+# -- The first page --------------------------------------------------------------------------
+
+
+def test_the_first_page_tells_of_catalogs_syncs_and_refusals(
+    staff: People, recorder: Recorder
+) -> None:
+    cache.clear()
+    recorder.run("310000")
+    AuditEvent.objects.create(kind="refused", actor="mallory", route="GET /api/v1/headers/x/")
+    ProposalSync.objects.create(source="x", outcome="done", added=3)
+    text = browser("root").get("/admin/").content.decode()
+    for shown in ("CSX 23-ID-1", "2025-06-15 11:06:40", "index missing", "3 added", "mallory"):
+        assert shown in text
+    text = browser("sue").get("/admin/").content.decode()
+    assert "CSX 23-ID-1" in text
+    assert "mallory" not in text
+
+
+def test_the_first_page_opens_when_a_catalog_is_away(staff: People, settings: Any) -> None:
+    away = replace(settings.CATALOGS[0], metadata="mongodb://127.0.0.1:1/gone")
+    settings.CATALOGS = (away,)
+    assert "does not answer" in browser("root").get("/admin/").content.decode()
