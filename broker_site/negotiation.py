@@ -1,18 +1,29 @@
 """Which format an answer takes: `?format=`, else the Accept header."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-from rest_framework.exceptions import ValidationError
+from rest_framework.exceptions import NotAcceptable, ValidationError
 from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
 
 
 class ContentNegotiation(DefaultContentNegotiation):
     """An unknown `format` is a wrong parameter; REST framework would say that nothing is there."""
 
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        offered = list(renderers)
+        try:
+            return super().select_renderer(request, offered, format_suffix)
+        except NotAcceptable:
+            types = ", ".join(renderer.media_type for renderer in offered)
+            raise NotAcceptable(f"Accept names none of what is offered here: {types}.") from None
+
     def filter_renderers(
-        self, renderers: Sequence[BaseRenderer], format: str
-    ) -> Sequence[BaseRenderer]:
+        self, renderers: Iterable[BaseRenderer], format: str
+    ) -> list[BaseRenderer]:
         offered = [renderer for renderer in renderers if renderer.format == format]
         if not offered:
             names = ", ".join(sorted({renderer.format for renderer in renderers}))

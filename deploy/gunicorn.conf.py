@@ -5,14 +5,13 @@ that streams to a slow client does not keep the others from working.
 """
 
 import os
+import shutil
 import tempfile
 from typing import Any
 
-from prometheus_client import multiprocess
-
-# Where the workers keep their counts, so that /metrics tells those of all of them.
-_counts = tempfile.TemporaryDirectory(prefix="broker-metrics-")
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = _counts.name
+# Where the workers keep their counts, so that /metrics tells those of all of them. Set
+# before prometheus_client is imported, which looks then.
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics-")
 
 bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 worker_class = "gthread"
@@ -28,4 +27,10 @@ preload_app = False
 
 
 def child_exit(server: Any, worker: Any) -> None:
+    from prometheus_client import multiprocess
+
     multiprocess.mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(server: Any) -> None:
+    shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
