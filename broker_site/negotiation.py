@@ -16,10 +16,12 @@ class ContentNegotiation(DefaultContentNegotiation):
     ) -> tuple[BaseRenderer, str]:
         offered = list(renderers)
         try:
-            return super().select_renderer(request, offered, format_suffix)
+            chosen: tuple[BaseRenderer, str]
+            chosen = super().select_renderer(request, offered, format_suffix)
         except NotAcceptable:
             types = ", ".join(renderer.media_type for renderer in offered)
             raise NotAcceptable(f"Accept names none of what is offered here: {types}.") from None
+        return chosen
 
     def filter_renderers(
         self, renderers: Iterable[BaseRenderer], format: str

@@ -32,6 +32,8 @@ def main() -> None:
             _serve(port)
     except KeyboardInterrupt:
         print("\nStopped.")
+    except RuntimeError as error:  # such as a second demo over the same folder
+        sys.exit(f"The demo cannot start; is another one running? {error}")
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
