@@ -209,8 +209,10 @@ class _StreamWriter:
         axes = [name for name in axes if datasets[name].ndim == 1] or ["time"]
         signal = _signal(datasets, [*self._hints, *self._keys], axes)
         if signal is None:
-            return
+            signal, axes = "time", ["seq_num"]
         plotted = datasets[signal]
+        if plotted.ndim > 1 or len(axes) > 2:
+            axes = axes[:1]
         others = [
             _name(datasets[name])
             for name in self._hints
@@ -218,9 +220,11 @@ class _StreamWriter:
             if datasets[name].shape == plotted.shape
         ]
         group.attrs["signal"] = _name(plotted)
-        group.attrs["axes"] = [_name(datasets[axes[0]]), *["."] * (plotted.ndim - 1)]
-        for name in axes:
-            group.attrs[f"{_name(datasets[name])}_indices"] = 0
+        # Two axes of the one dimension: a scatter plot of what was measured on a plane.
+        names = [_name(datasets[name]) for name in axes]
+        group.attrs["axes"] = [*names, *["."] * (plotted.ndim - 1)]
+        for name in names:
+            group.attrs[f"{name}_indices"] = 0
         if others:
             group.attrs["auxiliary_signals"] = others
 

@@ -43,9 +43,10 @@ def default_plot(file: h5py.File) -> h5py.Group:
     assert group.attrs["NX_class"] == "NXdata"
     signal = group[group.attrs["signal"]]
     axes = list(group.attrs["axes"])
-    assert len(axes) == signal.ndim
-    for dimension, axis in enumerate(axes):
+    assert len(axes) == signal.ndim or (len(axes), signal.ndim) == (2, 1)
+    for place, axis in enumerate(axes):
         if axis != ".":
+            dimension = min(place, signal.ndim - 1)
             assert group[axis].shape == (signal.shape[dimension],)
             assert group.attrs[f"{axis}_indices"] == dimension
     for other in group.attrs.get("auxiliary_signals", []):
@@ -81,6 +82,23 @@ def test_the_default_plot_is_the_hinted_detector_over_the_scanned_motor(
     assert plot["det"][()].tolist() == [1.0, 4.0, 9.0, 16.0, 25.0]
     assert plot["motor"].attrs["units"] == "mm"
     assert plot["seq_num"][()].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_a_scan_over_a_plane_is_a_scatter_plot(recorder: Recorder, export: Any) -> None:
+    run = recorder.run(events=0, hints={"dimensions": [[[axis], "map"] for axis in "xy"]})
+    key = {"dtype": "number", "shape": [], "source": "x"}
+    hints = {"det": {"fields": ["sum", "max", "text"]}}
+    keys = {name: key for name in ("x", "y", "max", "sum")}
+    descriptor = recorder.descriptor(run, name="map", data_keys=keys, hints=hints)
+    data = {"x": 1.0, "y": 2.0, "sum": 3.0, "max": 4.0}
+    event = {"uid": run, "descriptor": descriptor, "seq_num": 1, "time": EPOCH, "data": data}
+    recorder.insert("csx", "event", event)
+    file = export(run)
+    file_plot = file["entry/map"]
+    assert file_plot.attrs["signal"] == "sum"
+    assert list(file_plot.attrs["axes"]) == ["x", "y"]
+    assert list(file_plot.attrs["auxiliary_signals"]) == ["max"]
+    default_plot(file)
 
 
 def test_without_hints_numbers_are_plotted_over_time(recorder: Recorder, export: Any) -> None:
@@ -167,6 +185,7 @@ def test_data_recorded_elsewhere_are_left_out_with_a_warning(
     assert "img" in response["Warning"]
     file = h5py.File(io.BytesIO(response.getvalue()))
     assert "img" not in file["entry/frames"]
+    default_plot(file)
 
 
 def test_the_file_name_is_safe_whatever_the_run_says(recorder: Recorder, acting_as: Actor) -> None:
