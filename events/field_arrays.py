@@ -78,19 +78,26 @@ def of_stream(
         Values that are missing, or files that cannot be served.
     """
     key = stream.data_keys[field]
-    wanted = _event_axis(items, len(rows), 1 + len(shape_of(key)))
-    listed = wanted if isinstance(wanted, range) else range(wanted, wanted + 1)
-    asked = _Asked(items, len(rows), wanted, listed, budget)
-    if key.get("external"):
+    external, is_array = bool(key.get("external")), key.get("dtype") == "array"
+    if external:
         _require_reference(key, field)
-        if not listed:
-            return asked.nothing(key)
-        # Old runs may have the arrays in their events although the data key says otherwise.
-        part = next(rows.parts(listed[:1] if head else listed))
-        if not pa.types.is_list(part.values.type):
-            return _external(rows, stream, asked, key, head)
-    if key.get("dtype") == "string":
+    elif key.get("dtype") == "string":
         raise UnsupportedArray(f"Texts are no array. {TABLE}")
+    asked = _Asked.of(items, rows, key, budget)
+    if not external and all(_value_shape(key)):
+        # What is declared tells whether it is far too much, before a single value is read.
+        with suppress(SliceError):  # declared wrongly, or else told below
+            declared = asked.declared(key)
+            if head and not is_array:
+                return declared
+    if not rows.hold(asked.rows[:1] if head else asked.rows):
+        asked = _Asked.of(items, rows, key, budget)
+    if not asked.rows:
+        return asked.declared(key)
+    # Old runs may have the arrays in their events although the data key says otherwise.
+    part = next(rows.parts(asked.rows[:1] if head else asked.rows))
+    if external and not pa.types.is_list(part.values.type):
+        return _external(rows, stream, asked, key, head)
     return _inline(rows, asked, key, head)
 
 
@@ -104,6 +111,12 @@ class _Asked:
     rows: range
     budget: int
 
+    @classmethod
+    def of(cls, items: Sequence[Item], rows: Rows, key: Mapping[str, Any], budget: int) -> "_Asked":
+        axis = _event_axis(items, len(rows), 1 + len(shape_of(key)))
+        listed = axis if isinstance(axis, range) else range(axis, axis + 1)
+        return cls(items, len(rows), axis, listed, budget)
+
     def selection(self, inner: Shape, itemsize: int) -> Selection:
         """The slice applied to the whole array, once the shape of an event is known."""
         selection = resolve(self.items, (self.count, *inner))
@@ -113,10 +126,10 @@ class _Asked:
         check_budget(selection, itemsize, self.budget)
         return selection
 
-    def nothing(self, key: Mapping[str, Any]) -> FieldArray:
-        """An array without rows, of the declared shape."""
+    def declared(self, key: Mapping[str, Any]) -> FieldArray:
+        """An array as it is declared, without values."""
         dtype = declared_dtype(key)
-        shape = self.selection(shape_of(key), dtype.itemsize).shape
+        shape = self.selection(_value_shape(key), dtype.itemsize).shape
         return FieldArray(shape, dtype, None, lambda: ArrayData(shape, dtype, iter(())))
 
 
@@ -165,16 +178,6 @@ def _datums(events: Events, rows: Sequence[int], ids: Sequence[str]) -> list[Dat
 
 
 def _inline(rows: Rows, asked: _Asked, key: Mapping[str, Any], head: bool) -> FieldArray:
-    declared, is_array = declared_dtype(key), key.get("dtype") == "array"
-    if not asked.rows:
-        return asked.nothing(key)
-    if not is_array or all(shape_of(key)):
-        # What is declared tells whether it is far too much, before a single value is read.
-        shape = shape_of(key) if is_array else ()
-        with suppress(SliceError):  # declared wrongly, or else told below
-            selection = asked.selection(shape, declared.itemsize)
-            if head and not is_array:
-                return FieldArray(selection.shape, declared, None, _unread)
     survey = _Survey.of(rows.parts(asked.rows[:1] if head else asked.rows), key)
     selection = asked.selection(survey.shape, survey.dtype.itemsize)
     inner = Selection(selection.axes[1:]).index
@@ -187,12 +190,8 @@ def _inline(rows: Rows, asked: _Asked, key: Mapping[str, Any], head: bool) -> Fi
     def read() -> ArrayData:
         return ArrayData(selection.shape, survey.dtype, blocks())
 
-    warning = shape_warning(key, survey.shape) if is_array else None
+    warning = shape_warning(key, survey.shape) if key.get("dtype") == "array" else None
     return FieldArray(selection.shape, survey.dtype, warning, read)
-
-
-def _unread() -> ArrayData:
-    raise TypeError("only HEAD was asked for")
 
 
 @dataclass(frozen=True)
@@ -216,7 +215,7 @@ class _Survey:
                 fits = fits and _fits(leaves, declared)
         if len(shapes) > 1:
             raise UnsupportedArray(f"Rows have different shapes. {TABLE}")
-        shape = next(iter(shapes), shape_of(key) if key.get("dtype") == "array" else ())
+        shape = next(iter(shapes), _value_shape(key))
         dtype = declared if fits else np.result_type(*found)
         if hole is not None and dtype.kind != "f":
             raise NoValue(f"Row {hole} has no value, and {dtype} none that says so. {TABLE}")
@@ -345,6 +344,11 @@ def declared_dtype(key: Mapping[str, Any]) -> Dtype:
             if is_served(dtype):
                 return dtype
     return DTYPES.get(str(key.get("dtype")), np.dtype("<f8"))
+
+
+def _value_shape(key: Mapping[str, Any]) -> Shape:
+    """The shape of one value as it is declared; a number has none, whatever its data key says."""
+    return shape_of(key) if key.get("dtype") == "array" else ()
 
 
 def _require_reference(key: Mapping[str, Any], field: str) -> None:

@@ -19,8 +19,9 @@ from events.stream import Stream
 from headers.streams import recorded_counts
 
 MAX_REMEMBERED = 10_000
-_complete: dict[tuple[str, object, str], bool] = {}
-"""of complete runs, which do not change: by run, stop and stream, whether no event is repeated"""
+_complete: dict[tuple[object, ...], int | None] = {}
+"""Of complete runs, which do not change: by run, stop and stream, how many events there are; None
+if some are repeated."""
 
 
 class Part(NamedTuple):
@@ -39,6 +40,7 @@ class Rows:
         self._events = Events(stream.run)
         self._every: Columns | None = None
         self._some: tuple[int, Columns] | None = None
+        self._key = (stream.run.uid, (stream.run.stop or {}).get("uid"), stream.name)
         self._counted = self._count_if_regular()
 
     def __len__(self) -> int:
@@ -48,6 +50,13 @@ class Rows:
         for columns in (self._every, self._some and self._some[1]):
             if columns:
                 columns.close()
+
+    def hold(self, wanted: range) -> bool:
+        """Read these rows. False if that showed that there are not as many rows as was thought."""
+        before = len(self)
+        if wanted:
+            self._holding(wanted)
+        return len(self) == before
 
     def parts(self, wanted: range) -> Iterator[Part]:
         """The values of these rows in their order, some ten thousand at once."""
@@ -68,16 +77,15 @@ class Rows:
         """How many rows there are; None if only all events tell."""
         run, name = self._stream.run, self._stream.name
         recorded = recorded_counts(run.stop, [name])
-        if run.stop is None or recorded is None:
+        if recorded is None:
             return None
-        key = (str(run.uid), run.stop.get("uid"), name)
-        if key not in _complete:
+        if self._key not in _complete:
             counts = self._events.counts()
             if len(_complete) >= MAX_REMEMBERED:
                 _complete.clear()
             found = sum(counts.get(uid, 0) for uid in self._stream.uids)
-            _complete[key] = found == recorded[name]
-        return recorded[name] if _complete[key] else None
+            _complete[self._key] = found if found == recorded[name] else None
+        return _complete[self._key]
 
     def _all(self) -> Columns:
         if self._every is None:
@@ -88,14 +96,19 @@ class Rows:
     def _holding(self, wanted: range) -> tuple[int, Columns]:
         """Columns that hold these rows, and the number of their first row."""
         low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
-        if self._some and self._some[0] <= low and high < self._some[0] + self._some[1].num_rows:
-            return self._some
+        if self._some:
+            begin, some = self._some
+            if begin <= low and high < begin + some.num_rows:
+                return self._some
         if self._every is None and self._counted is not None and high - low < PAGE_EVENTS:
-            if columns := self._only(low, high - low + 1):
+            columns = self._only(low, high - low + 1)
+            if columns is not None:
                 self._some = (low, columns)
                 return self._some
-            self._counted = None
-        return 0, self._all()
+        every = self._all()
+        if self._counted != every.num_rows:
+            self._counted = _complete[self._key] = None
+        return 0, every
 
     def _only(self, first: int, count: int) -> Columns | None:
         """Just these rows; None if their sequence numbers tell of repeated events."""
