@@ -50,8 +50,8 @@ def finish(request: HttpRequest, organization_slug: str) -> HttpResponse:
     except SignInRefused as refusal:
         return _refused(request, organization_slug, refusal)
     except (SyntaxError, ValueError) as error:
-        refusal = SignInRefused(f"its answer: {type(error).__name__}")
-        return _refused(request, organization_slug, refusal)
+        unreadable = SignInRefused(f"its answer: {type(error).__name__}")
+        return _refused(request, organization_slug, unreadable)
 
 
 def _refused(request: HttpRequest, provider_id: str, refusal: SignInRefused) -> HttpResponse:

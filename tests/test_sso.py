@@ -11,7 +11,6 @@ import re
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
@@ -32,41 +31,18 @@ from policies import sso
 from policies.models import Beamline, Proposal, ProviderGrant, User
 from policies.sso_config import SSOConfigError, load_ldap, load_sso
 from tests.conftest import PASSWORD, People
-from tests.programs import free_port, program, wait_for_port
+from tests.openid import Providers, openid_providers
+from tests.programs import free_port, program
 
-FOLDER = Path(__file__).parent / "oidc_provider"
 HERE = "http://testserver/"
 
 pytestmark = pytest.mark.django_db
 
 
-@dataclass(frozen=True)
-class Providers:
-    issuers: Mapping[str, str]
-
-    def account(self, sub: str, provider: str = "facility", **claims: Any) -> None:
-        """Whoever comes to the provider from now on is this person."""
-        url = f"{self.issuers[provider]}/account"
-        requests.put(url, json={"sub": sub, **claims}, timeout=5).raise_for_status()
-
-
 @pytest.fixture(scope="module")
 def running() -> Iterator[Providers]:
-    node, npm = program("node"), program("npm")
-    if not (FOLDER / "node_modules" / "oidc-provider").exists():
-        quiet = [npm, "ci", "--no-audit", "--no-fund", "--silent"]
-        path = f"{Path(node).parent}{os.pathsep}{os.environ['PATH']}"
-        subprocess.run(quiet, cwd=FOLDER, check=True, env=os.environ | {"PATH": path}, timeout=300)
-    ports = {name: free_port() for name in ("facility", "partner")}
-    command = [node, "server.mjs", *map(str, ports.values())]
-    server = subprocess.Popen(command, cwd=FOLDER, stderr=subprocess.DEVNULL)
-    try:
-        for port in ports.values():
-            wait_for_port(port)
-        yield Providers({name: f"http://127.0.0.1:{port}" for name, port in ports.items()})
-    finally:
-        server.terminate()
-        server.wait(10)
+    with openid_providers("http://testserver") as providers:
+        yield providers
 
 
 FILE = """

@@ -1,10 +1,11 @@
-// Two certified OpenID providers on 127.0.0.1, for tests: node server.mjs PORT PORT
+// Two certified OpenID providers on 127.0.0.1, for tests: node server.mjs SERVICE PORT PORT
 // Whoever comes is signed in at once as the account that was PUT to /account last.
 // PUT /account takes the claims as JSON; "sub" names the account.
 
 import { createServer } from 'node:http'
 import Provider from 'oidc-provider'
 
+const [service, ...ports] = process.argv.slice(2)
 const CLIENTS = { facility: 'facility-secret', partner: 'partner-secret' }
 const accounts = new Map()
 let current = null
@@ -20,7 +21,7 @@ function provider(issuer, id) {
     clients: [{
       client_id: 'data-broker',
       client_secret: CLIENTS[id],
-      redirect_uris: [`http://testserver/accounts/oidc/${id}/login/callback/`],
+      redirect_uris: [`${service}/accounts/oidc/${id}/login/callback/`],
     }],
     claims: {
       openid: ['sub'],
@@ -66,5 +67,5 @@ async function listen(port, id) {
   }).listen(port, '127.0.0.1', () => console.log(`listening ${port}`))
 }
 
-await listen(Number(process.argv[2]), 'facility')
-await listen(Number(process.argv[3]), 'partner')
+await listen(Number(ports[0]), 'facility')
+await listen(Number(ports[1]), 'partner')
