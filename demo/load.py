@@ -19,7 +19,8 @@ from demo.layout import ASSETS, DATABASES, METADATA, RECORDING
 MARKER = "demo_recording"
 _UNIQUE: dict[str, Any] = {"unique": True}
 _TIME_UP, _TIME_DOWN = ("time", ASCENDING), ("time", DESCENDING)
-# What suitcase-mongo's create_indexes() makes, without its text indexes.
+# What suitcase-mongo's create_indexes() makes, without its text indexes, and those on the
+# places where the demo's catalogs find a run's proposal.
 INDEXES: dict[str, tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...]] = {
     "run_start": (
         ([("uid", ASCENDING)], _UNIQUE),
@@ -30,6 +31,9 @@ INDEXES: dict[str, tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...]] = {
         ([_TIME_DOWN, ("scan_id", DESCENDING)], {}),
         ([("data_session", ASCENDING)], {}),
         ([("data_groups", ASCENDING)], {}),
+        ([("proposal.proposal_id", ASCENDING)], {}),
+        ([("proposal", ASCENDING)], {}),
+        ([("proposal_id", ASCENDING)], {}),
     ),
     "run_stop": (
         ([("run_start", ASCENDING)], _UNIQUE),
