@@ -166,6 +166,7 @@ def allowed(spec: str, handlers: frozenset[str]) -> bool:
     return spec in handlers or ALL_HANDLERS in handlers
 
 
+@cache
 def installed_handlers() -> frozenset[str]:
     """The specs for which a handler is installed."""
     return frozenset(entry_points(group=HANDLER_GROUP).names)

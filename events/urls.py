@@ -1,6 +1,6 @@
 from django.urls import path
 
-from events import array_views, table_views, views
+from events import array_views, stream_views, table_views, views
 
 urlpatterns = [
     path("events/", views.EventListView.as_view(), name="event-list"),
@@ -8,6 +8,11 @@ urlpatterns = [
         "events/<str:uid>/data/<path:field>/",
         array_views.EventArrayView.as_view(),
         name="event-array",
+    ),
+    path(
+        "headers/<str:key>/streams/",
+        stream_views.StreamsView.as_view(),
+        name="header-streams",
     ),
     path(
         "headers/<str:key>/streams/<str:stream>/table/",

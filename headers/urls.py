@@ -7,6 +7,5 @@ urlpatterns = [
     path("headers/count/", views.HeaderCountView.as_view(), name="header-count"),
     path("headers/facets/", views.HeaderFacetsView.as_view(), name="header-facets"),
     path("headers/<str:key>/", views.HeaderDetailView.as_view(), name="header-detail"),
-    path("headers/<str:key>/streams/", views.HeaderStreamsView.as_view(), name="header-streams"),
     path("descriptors/<str:uid>/", views.DescriptorDetailView.as_view(), name="descriptor-detail"),
 ]

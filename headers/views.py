@@ -72,8 +72,8 @@ class FacetParameters(HeaderFilters):
 class RunView(APIView):
     """Base of every route that reads runs: knows the caller's access, speaks in problems."""
 
-    def runs(self, catalogs: tuple[Catalog, ...] = settings.CATALOGS) -> MergedRuns:
-        return MergedRuns(catalogs, access_for(self.request))
+    def runs(self) -> MergedRuns:
+        return MergedRuns(settings.CATALOGS, access_for(self.request))
 
     def run(self, key: str) -> Run:
         """The run that a key of the path names."""
@@ -163,15 +163,6 @@ class HeaderDetailView(RunView):
         run = self.run(key)
         content = header(run, with_descriptors=True) | {"streams": streams(run)}
         return cached_response(request, run, content)
-
-
-class HeaderStreamsView(RunView):
-    @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request, key: str) -> Response:
-        """The streams of a run: their fields, shapes, units and numbers of events."""
-        Parameters.of(request)
-        run = self.run(key)
-        return cached_response(request, run, streams(run))
 
 
 class DescriptorDetailView(RunView):

@@ -86,7 +86,7 @@ def recorded(
 
 def in_file(recorder: Recorder, path: str, spec: str = "AD_HDF5", **fields: Any) -> str:
     uid = f"resource-{path}-{spec}"
-    resource = {"uid": uid, "spec": spec, "root": "/facility/data", "resource_path": path}
+    resource: Doc = {"uid": uid, "spec": spec, "root": "/facility/data", "resource_path": path}
     resource |= {"resource_kwargs": {"frame_per_point": 1}, "path_semantics": "posix"}
     recorder.insert("csx", "resource", resource | fields)
     points = [

@@ -1,0 +1,54 @@
+"""Which fields of a run can be served, as far as its documents tell.
+
+A field in files can, if the spec of the resource that its first event refers to is allowed in the
+catalog and installed. Where no event was recorded yet, nothing speaks against it.
+"""
+
+from events.asset_files import is_native
+from events.assets import installed_handlers
+from events.filling import datum_ids, external_fields
+from events.repositories import Events
+from events.sources import Source, choose
+from headers.repositories import Run
+from headers.streams import stream_name
+
+Field = tuple[str, str]
+"""stream and name of a field"""
+
+
+def unavailable_fields(run: Run) -> set[Field]:
+    """The fields in files that cannot be served. Three commands, however many fields there are."""
+    specs = _specs(run)
+    found = set()
+    for descriptor in run.descriptors:
+        for name in external_fields([descriptor])[str(descriptor.get("uid"))]:
+            spec = specs.get((descriptor.get("uid"), name))
+            key = descriptor["data_keys"][name]
+            source = choose(key, spec=spec or None, handlers=run.catalog.handlers).source
+            recorded = spec is not None or source is Source.STREAM
+            if recorded and (source is not Source.FILE or not _installed(spec)):
+                found.add((stream_name(descriptor), name))
+    return found
+
+
+def _specs(run: Run) -> dict[tuple[object, str], str]:
+    """By descriptor and field, the spec of the first resource; empty if there is no such one."""
+    externals = external_fields(run.descriptors)
+    own = {doc["uid"] for doc in run.descriptors if isinstance(doc.get("uid"), str)}
+    uids = sorted(uid for uid in own if externals[uid])
+    events = Events(run)
+    firsts = events.firsts(uids) if uids else {}
+    wanted = {
+        (uid, name): datum_id
+        for uid, event in firsts.items()
+        for name, datum_id in datum_ids(event, externals).items()
+    }
+    references = events.references(wanted.values())
+    return {
+        place: str(references[datum_id].resource.get("spec")) if datum_id in references else ""
+        for place, datum_id in wanted.items()
+    }
+
+
+def _installed(spec: str | None) -> bool:
+    return spec is not None and (is_native(spec) or spec in installed_handlers())

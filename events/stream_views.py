@@ -1,0 +1,25 @@
+"""The route that tells what the streams of a run hold."""
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from broker_site.parameters import Parameters
+from events.availability import unavailable_fields
+from headers.views import RunView, cached_response, streams
+
+
+class StreamsView(RunView):
+    @extend_schema(responses={200: dict[str, Any]})
+    def get(self, request: Request, key: str) -> Response:
+        """The streams of a run: their fields, shapes, units and numbers of events."""
+        Parameters.of(request)
+        run = self.run(key)
+        described = streams(run)
+        unavailable = unavailable_fields(run)
+        for stream in described:
+            for name, field in stream["fields"].items():
+                field["available"] &= (stream["name"], name) not in unavailable
+        return cached_response(request, run, described)
