@@ -19,6 +19,7 @@ class PoliciesConfig(AppConfig):
         for through in models.links_of_policy():
             m2m_changed.connect(audit.on_links_changed, sender=through)
         signals.user_logged_in.connect(audit.on_signed_in)
+        signals.user_logged_out.connect(audit.on_signed_out)
         signals.user_login_failed.connect(audit.on_sign_in_failed)
         user_locked_out.connect(audit.on_locked_out)
         authentication_failed.connect(second_factor.on_wrong_factor)

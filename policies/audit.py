@@ -231,6 +231,11 @@ def on_signed_in(sender: Any, request: HttpRequest, user: User, **kwargs: Any) -
         _record_at(request, Kind.SIGN_IN, user=user, result="browser")
 
 
+def on_signed_out(sender: Any, request: HttpRequest, user: User | None, **kwargs: Any) -> None:
+    if user is not None:
+        _record_at(request, Kind.SESSION_ENDED, user=user, result="browser signed out")
+
+
 def on_sign_in_failed(
     sender: Any, credentials: dict[str, Any], request: HttpRequest | None = None, **kwargs: Any
 ) -> None:
@@ -281,14 +286,19 @@ def _tell(request: HttpRequest, response: HttpResponseBase) -> None:
         refusal = request.__dict__.get("refusal", {})
         record_soon(Kind.REFUSED, request, status=status, result="refused", details=refusal)
     elif status < 300 and (runs := _runs_read(request)):
-        # A stream that is not counted tells of its beginning only.
-        length = None if response.streaming else len(getattr(response, "content", b""))
-        record_read(request, runs, status=status, bytes=length, result="complete")
+        record_read(request, runs, status=status, bytes=_sent(request, response), result="complete")
+
+
+def _sent(request: HttpRequest, response: HttpResponseBase) -> int | None:
+    """The bytes of an answer; None for a stream that nobody counts."""
+    if request.method == "HEAD":
+        return 0
+    return None if response.streaming else len(getattr(response, "content", b""))
 
 
 def _names_a_run(request: HttpRequest) -> bool:
     """Somebody who has signed in asked for a run that is not there for them."""
-    return request.path.startswith("/api/v1/") and bool(_user(request).pk)
+    return request.path.startswith(("/api/v1/", "/runs/")) and bool(_user(request).pk)
 
 
 # -- Writing ---------------------------------------------------------------------------------

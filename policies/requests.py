@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from django.contrib.auth import get_user
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
 from broker_site.timing import phase
@@ -58,7 +59,11 @@ def guarded(
     raises Throttled, before anything is sent, when that is spent.
     """
     budget = ByteBudget(request)
-    budget.check()
+    try:
+        budget.check()
+    except Throttled:
+        _close(chunks)
+        raise
     audit.take_over(request._request)
     return GuardedStream(request, run, chunks, every, budget)
 
@@ -103,9 +108,7 @@ class GuardedStream:
         if self._told:
             return
         self._told = True
-        close: Any = getattr(self._chunks, "close", None)
-        if close is not None:
-            close()
+        _close(self._chunks)
         self._spend()
         audit.record_read(
             self._request._request,
@@ -125,6 +128,13 @@ class GuardedStream:
     def _spend(self) -> None:
         self._budget.spend(self._unspent)
         self._unspent = 0
+
+
+def _close(chunks: Iterator[bytes]) -> None:
+    """Frees what a generator holds open."""
+    close: Any = getattr(chunks, "close", None)
+    if close is not None:
+        close()
 
 
 def still_allowed(request: Request, run: ReadableRun) -> bool:

@@ -331,6 +331,22 @@ def test_whoami_tells_a_tokens_limits(with_token: Bearer) -> None:
     assert "digest" not in told["token"]
 
 
+def test_abuse_13_a_cursor_works_for_the_user_it_was_made_for_only(
+    acting_as: Actor, with_token: Bearer, recorder: Recorder
+) -> None:
+    for number in range(3):
+        recorder.run("312000", title=f"public {number}")
+    alice = acting_as("alice")
+    url = alice.get(HEADERS, {"page_size": 1}).json()["next"]
+    assert alice.get(url).status_code == 200
+    for other in ("bob", "dan", "nobody"):
+        refused = acting_as(other).get(url)
+        assert refused.status_code == 400
+        assert refused.json()["detail"].startswith("cursor:")
+    # A token of hers may go on where she was, within its limits.
+    assert with_token(proposals=["310000"]).get(url).json()["results"] == []
+
+
 def test_the_last_use_is_noted_at_most_once_a_minute(
     with_token: Bearer, recorder: Recorder, django_assert_num_queries: Any
 ) -> None:
@@ -338,7 +354,7 @@ def test_the_last_use_is_noted_at_most_once_a_minute(
     script.get(HEADERS)
     first = APIToken.objects.get().last_used
     assert first is not None
-    with django_assert_num_queries(2):  # the token with its owner, and what they may read
+    with django_assert_num_queries(3):  # the token, its owner, and what they may read
         script.get(HEADERS)
     assert APIToken.objects.get().last_used == first
     APIToken.objects.update(last_used=first - timedelta(minutes=2))

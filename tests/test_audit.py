@@ -133,7 +133,8 @@ def test_refusals_are_told(world: People, acting_as: Actor, recorder: Recorder) 
     hidden = recorder.run("310001")
     alice = acting_as("alice")
     alice.get(f"{HEADERS}{hidden}/")
-    alice.post(HEADERS, {}, format="json")
+    _, narrow = make_token(world.alice, "n", Limits(["read:data"]), timedelta(days=1))
+    APIClient().get(HEADERS, HTTP_AUTHORIZATION=f"Bearer {narrow}")
     APIClient().get(HEADERS, HTTP_AUTHORIZATION="Bearer nonsense")
     assert [(event.status, event.actor) for event in told("refused")] == [
         (404, "alice"),
@@ -158,6 +159,14 @@ def test_sign_ins_are_told_whichever_door_they_came_through(world: People) -> No
         ("alice", "browser"),
     ]
     assert [event.actor for event in told("sign-in-failed")] == ["alice"]
+
+
+def test_signing_out_is_told(world: People) -> None:
+    browser = Client()
+    browser.force_login(world.alice, BACKEND)
+    browser.post("/logout/")
+    (event,) = told("session-ended")
+    assert (event.actor, event.result) == ("alice", "browser signed out")
 
 
 # -- Changes of policies and tokens ----------------------------------------------------------------

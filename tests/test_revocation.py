@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -202,6 +203,22 @@ def test_abuse_17_an_anonymous_download_stops_when_the_run_is_withdrawn(
     Proposal.objects.update(proprietary=True)
     with pytest.raises(AccessEnded):
         next(stream)
+
+
+@pytest.mark.parametrize("route", ["documents/?format=ndjson", "export/?format=ndjson"])
+def test_abuse_17_the_routes_that_stream_break_off(
+    route: str, acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.views.guarded", partial(guarded, every=0))
+    uid = recorder.run("310000", events=1000)
+    answer: Any = acting_as("alice").get(f"{HEADERS}{uid}/{route}")
+    pieces = iter(answer.streaming_content)
+    assert next(pieces)
+    Membership.objects.update(expires=timezone.now())
+    with pytest.raises(AccessEnded):
+        next(pieces)
+    event = AuditEvent.objects.get(kind="read")
+    assert (event.result, event.run_uid) == ("access ended", uid)
 
 
 def test_a_download_is_not_asked_about_at_every_chunk(

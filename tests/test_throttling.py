@@ -117,8 +117,20 @@ def test_a_stream_is_not_begun_when_the_bytes_of_the_hour_are_used_up(
         stream = guarded(request_of(people.alice), run, iter([b"0123456789"]))
         assert list(stream) == [b"0123456789"]
         stream.close()
+    closed = []
+
+    def opened() -> Iterator[bytes]:
+        try:
+            yield b"0123456789"
+            yield b"0123456789"
+        finally:
+            closed.append(True)
+
+    begun = opened()
+    next(begun)
     with pytest.raises(Throttled) as refused:
-        guarded(request_of(people.alice), run, iter([b"0123456789"]))
+        guarded(request_of(people.alice), run, begun)
+    assert closed == [True]  # and with it the files that it may hold open
     assert 0 < vars(refused.value)["wait"] <= 3600
     assert list(guarded(request_of(people.sue), run, iter([b"x"]))) == [b"x"]
 
