@@ -23,6 +23,8 @@ DEBUG = environment.boolean("BROKER_DEBUG", default=False)
 SECRET_KEY = environment.secret(
     "BROKER_SECRET_KEY", "debug-only-secret-key-" * 2 if DEBUG else None
 )
+# Keys from before a rotation: they still verify and decrypt, and sign nothing.
+SECRET_KEY_FALLBACKS = environment.words("BROKER_SECRET_KEY_FALLBACKS", "")
 JWT_KEY = environment.secret("BROKER_JWT_KEY", "debug-only-jwt-key-" * 2 if DEBUG else None)
 if SECRET_KEY == JWT_KEY:
     raise ConfigurationError("BROKER_JWT_KEY: must differ from BROKER_SECRET_KEY")

@@ -35,8 +35,8 @@ def openid_providers(service: str) -> Iterator[Providers]:
         subprocess.run(quiet, cwd=FOLDER, check=True, env=os.environ | {"PATH": path}, timeout=300)
     ports = {name: free_port() for name in ("facility", "partner")}
     command = [node, "server.mjs", service, *map(str, ports.values())]
-    quiet_pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, cwd=FOLDER, **quiet_pipes)
+    nowhere = subprocess.DEVNULL
+    server = subprocess.Popen(command, cwd=FOLDER, stdout=nowhere, stderr=nowhere)
     try:
         for port in ports.values():
             wait_for_port(port)

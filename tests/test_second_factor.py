@@ -120,6 +120,15 @@ def test_a_copy_of_the_database_makes_no_codes(secret: str, sue: User) -> None:
     assert MFAAdapter().decrypt(MFAAdapter().encrypt(secret)) == secret
 
 
+def test_codes_work_on_after_the_secret_key_was_rotated(secret: str, settings: Any) -> None:
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another-key-of-at-least-32-bytes-ABCDEF"
+    client = Client()
+    password(client)
+    client.post("/accounts/2fa/authenticate/", {"code": code(secret, time.time())})
+    assert signed_in(client)
+
+
 def test_setting_one_up_asks_for_the_password_again(sue: User) -> None:
     client = Client()
     password(client)
