@@ -11,6 +11,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
+from django.utils.text import capfirst
 from rest_framework import serializers
 from rest_framework.exceptions import ValidationError
 
@@ -181,7 +182,7 @@ class RunAdmin(ModelAdmin):
         common = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
-            "title": self.opts.verbose_name_plural,
+            "title": capfirst(self.opts.verbose_name_plural),
             "catalog": self._catalog,
             "may_check": _user(request).reads_everything,
         }

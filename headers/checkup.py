@@ -16,6 +16,8 @@ from policies.proposal_paths import Wins
 
 METADATA = ("run_start", "run_stop", "event_descriptor", "event")
 ASSETS = ("resource", "datum")
+MADE_BY_SUITCASE = {"data_session"}
+"""paths of the proposal that suitcase-mongo makes an index for"""
 SAMPLED_SPECS = 10_000
 SAMPLED_FILES = 25
 SHOWN = 5
@@ -42,6 +44,8 @@ class Index:
     uri: str
     collection: str
     keys: Keys
+    needed: bool = True
+    """else it only makes some questions faster"""
 
     def __str__(self) -> str:
         return f"{self.collection} ({', '.join(f'{name} {order}' for name, order in self.keys)})"
@@ -87,9 +91,16 @@ def missing_indexes(catalog: Catalog) -> list[Index]:
 def wanted_indexes(catalog: Catalog) -> list[Index]:
     """Those that suitcase-mongo makes and a route uses, and one for each path of the proposal."""
     paths = dict.fromkeys(place.path for place in catalog.proposal.places)
-    run_start: list[Keys] = [(("uid", 1),), (("scan_id", 1),), (("time", -1), ("_id", -1))]
+    by_path = [
+        Index(catalog.metadata, "run_start", ((path, 1),), needed=path in MADE_BY_SUITCASE)
+        for path in paths
+    ]
+    return by_path + _always_wanted(catalog)
+
+
+def _always_wanted(catalog: Catalog) -> list[Index]:
     metadata: dict[str, list[Keys]] = {
-        "run_start": run_start + [((path, 1),) for path in paths],
+        "run_start": [(("uid", 1),), (("scan_id", 1),), (("time", -1), ("_id", -1))],
         "run_stop": [(("run_start", 1),)],
         "event_descriptor": [(("uid", 1),), (("run_start", 1), ("time", 1))],
         "event": [(("uid", 1),), (("descriptor", -1), ("time", 1))],
@@ -141,7 +152,8 @@ def _collections(catalog: Catalog) -> Iterator[Finding]:
 def _indexes(catalog: Catalog) -> Iterator[Finding]:
     missing = missing_indexes(catalog)
     for index in missing:
-        yield Finding(Level.WRONG, f"index missing: {index} (--create-indexes makes it)")
+        level = Level.WRONG if index.needed else Level.NOTE
+        yield Finding(level, f"index missing: {index} (--create-indexes makes it)")
     if not missing:
         yield Finding(Level.OK, "indexes present")
     with asking(catalog):

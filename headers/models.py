@@ -3,7 +3,7 @@
 They give the admin what it asks of a model: a name, an address, a permission. They
 read and write nothing. Runs are listed through the repositories, because the backend's
 querysets sort behind a stage that no index serves, set no time limit, and delete where
-an alias is named although the router refuses (docs/decisions tells more).
+an alias is named although the router refuses (docs/decisions/008).
 """
 
 from typing import Any

@@ -256,6 +256,17 @@ class ProposalAdmin(PreviewedAdmin):
     list_display = ("proposal_id", "title", "cycle", "on", "public_from", "proprietary", "locked")
     list_filter = ("locked", "proprietary", "cycle", "beamlines")
     search_fields = ("proposal_id", "title", "members__username", "members__last_name")
+    fieldsets = (
+        (None, {"fields": ("proposal_id", "title", "cycle", "beamlines", "locked")}),
+        (
+            "Embargo",
+            {
+                "fields": ("public_from", "proprietary"),
+                "description": "The actions of the list of proposals release early or extend it,"
+                " with a reason.",
+            },
+        ),
+    )
     filter_horizontal = ("beamlines",)
     inlines = (MembershipInline, EmbargoChangeInline)
     actions = ("end_memberships", "lock", "unlock", "release_early", "extend")

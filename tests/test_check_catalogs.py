@@ -133,6 +133,15 @@ def test_only_the_flag_makes_missing_indexes(
     assert "scan_id_1" in start.index_information()
 
 
+def test_an_index_that_suitcase_does_not_make_is_missed_but_not_wrong(
+    recorder: Recorder, catalogs: dict[str, Catalog]
+) -> None:
+    database(catalogs["csx"].metadata).run_start.drop_index("proposal.proposal_id_1")
+    text, well = checked()
+    assert well
+    assert "note   index missing: run_start (proposal.proposal_id 1)" in text
+
+
 def test_a_catalog_that_is_away_is_wrong_and_the_others_are_still_checked(
     recorder: Recorder, catalogs: dict[str, Catalog], settings: Any
 ) -> None:
