@@ -1,8 +1,9 @@
-"""What the schema says of how callers authenticate."""
+"""What the schema says of how callers authenticate, and of query parameters."""
 
+from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
 
 
@@ -20,3 +21,14 @@ class BrowserScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-
 
     def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         return {"type": "apiKey", "in": "cookie", "name": "sessionid"}
+
+
+class NoParameters(OpenApiSerializerExtension):  # type: ignore[no-untyped-call]
+    """A route may have none; drf-spectacular takes for granted that there is one."""
+
+    target_class = "broker_site.parameters.Parameters"
+    match_subclasses = True
+
+    def map_serializer(self, auto_schema: AutoSchema, direction: Any) -> dict[str, Any]:
+        map_plainly: Callable[..., dict[str, Any]] = auto_schema._map_serializer
+        return {"properties": {}} | map_plainly(self.target, direction, bypass_extensions=True)

@@ -39,8 +39,8 @@ export function getTable(streamUrl, fields, signal) {
 /** A data key that is named like one of the table's own columns has `_` put in front. */
 export const columnOf = (field) => (field === "seq_num" || field === "time" ? `_${field}` : field);
 
-const arrayUrl = (streamUrl, field, slice) =>
-  `${streamUrl}data/${encodeURIComponent(field)}/?${new URLSearchParams({ format: "octet-stream", slice })}`;
+export const arrayUrl = (streamUrl, field, slice, format = "octet-stream") =>
+  `${streamUrl}data/${encodeURIComponent(field)}/?${new URLSearchParams({ format, slice })}`;
 
 const shapeOf = (response) => (response.headers.get("X-Array-Shape") || "").split(",").filter(Boolean).map(Number);
 

@@ -1,5 +1,5 @@
 // Arrays in a picture: detector frames one at a time, or a field of one axis over all events.
-import { getArray, getShape } from "./data.js";
+import { arrayUrl, getArray, getShape } from "./data.js";
 import { labelled, make, visible } from "./dom.js";
 import { Picture } from "./image.js";
 
@@ -18,7 +18,9 @@ export class Frames {
     this.note = make("span", { className: "dim" });
     this.full = make("button", { type: "button", textContent: "Full resolution", hidden: true });
     this.full.addEventListener("click", () => { this.stride = 1; this.load(); });
-    this.picture.above.append(this.frame.row, this.note, this.full);
+    this.files = ["png", "tiff"].map((format) => make("a", { textContent: format, download: "" }));
+    const files = make("span", { className: "row" }, "This frame:", ...this.files);
+    this.picture.above.append(this.frame.row, this.note, this.full, files);
   }
 
   slider(count, name) {
@@ -52,6 +54,9 @@ export class Frames {
       const inner = this.inner ? `${this.inner.index()},` : "0,".repeat(Math.max(0, this.shape.length - 2));
       const step = this.stride ?? this.preview;
       const slice = `${this.frame.index()},${inner}::${step},::${step}`;
+      for (const file of this.files) {
+        file.href = arrayUrl(this.streamUrl, this.field, `${this.frame.index()},${inner}:,:`, file.textContent);
+      }
       const { shape, values } = await getArray(this.streamUrl, this.field, slice, signal);
       const [height, width] = shape.slice(-2);
       const ticks = (count) => Array.from({ length: count }, (_, i) => i * step);

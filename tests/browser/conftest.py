@@ -191,7 +191,11 @@ def visit(chromium: Browser, site: str, cookies: Cookies) -> Iterator[Visit]:
     visitors: list[Visitor] = []
 
     def begin(name: str | None = None, **options: Any) -> Visitor:
-        looks = {"viewport": DESK, "color_scheme": "light", "storage_state": cookies.get(name)}
+        looks: dict[str, Any] = {
+            "viewport": DESK,
+            "color_scheme": "light",
+            "storage_state": cookies.get(name),
+        }
         visitor = Visitor(chromium.new_context(**looks | options).new_page(), site)
         visitors.append(visitor)
         if name and name not in cookies:
