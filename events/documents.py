@@ -21,7 +21,7 @@ import numpy as np
 from broker_site.encoding import to_json
 from events.filling import Filling, datum_ids, external_fields
 from events.repositories import Events, Reference
-from events.wire import MSGPACK, array_map, to_msgpack
+from events.wire import MSGPACK, array_map, packer
 from headers.mongo import CODEC
 
 Doc = dict[str, Any]
@@ -65,8 +65,11 @@ class MsgpackWriter:
 
     media_type = MSGPACK
 
+    def __init__(self) -> None:
+        self._pack = packer()
+
     def document(self, name: str, document: Doc) -> bytes:
-        return to_msgpack([name, public(name, document)])
+        return self._pack([name, public(name, document)])
 
     def event(self, raw: bytes, event: Doc) -> bytes:
         return self.document("event", event)
