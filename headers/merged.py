@@ -3,7 +3,7 @@
 import heapq
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -135,7 +135,7 @@ class MergedRuns:
         counts: dict[tuple[bool, Any], int] = defaultdict(int)
         for values in self._ask(ask).values():
             for value, count in values:
-                if isinstance(value, str | int | float) and count:
+                if isinstance(value, str | int | float) and isinstance(value, Hashable) and count:
                     # In Python True == 1; in a document they are two values.
                     counts[isinstance(value, bool), value] += count
         ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0][1])))

@@ -52,7 +52,7 @@ class Page(views.RunView):
     authentication_classes = (BrowserAuthentication,)
     renderer_classes = (TemplateHTMLRenderer,)
     # What REST framework tells of a route on OPTIONS is for programs and has no page.
-    http_method_names = ("get", "head")  # type: ignore[assignment]
+    http_method_names = ("get", "head")
     section = "runs"
 
     def page(self, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:

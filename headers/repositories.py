@@ -66,7 +66,8 @@ class Run:
     def uid(self) -> str | None:
         """None for a malformed document, which can be listed but not be asked for."""
         uid = self.start.get("uid")
-        return uid if isinstance(uid, str) else None
+        # Not isinstance, here and below: JavaScript code is a text that cannot be hashed.
+        return uid if type(uid) is str else None
 
 
 class Runs:
@@ -109,7 +110,7 @@ class Runs:
         )
         with asking(self.catalog):
             found = list(cursor.limit(2).max_time_ms(query_milliseconds()))
-        return [document["uid"] for document in found if isinstance(document["uid"], str)]
+        return [document["uid"] for document in found if type(document["uid"]) is str]
 
     def newest(self, count: int) -> list[tuple[Position, str]]:
         """Position and uid of the newest runs, newest first."""
@@ -122,7 +123,7 @@ class Runs:
         return [
             (Position(document["time"], document["_id"]), document["uid"])
             for document in found
-            if isinstance(document.get("uid"), str)
+            if type(document.get("uid")) is str
         ]
 
     def of_descriptor(self, uid: str) -> tuple[Run, Doc] | None:
@@ -251,7 +252,7 @@ class Runs:
         stops = self._by_run("run_stop", [start.get("uid") for start in starts])
         for start in starts:
             uid = start.get("uid")
-            start[STOP] = stops.get(uid, []) if isinstance(uid, str) else []
+            start[STOP] = stops.get(uid, []) if type(uid) is str else []
             start.pop(DESCRIPTORS, None)  # a key of the document itself
         return self._runs(starts)
 
@@ -270,12 +271,12 @@ class Runs:
             run.descriptors = _by_time(found.get(run.uid or "", []))
 
     def _by_run(self, collection: str, uids: Iterable[Any]) -> dict[str, list[Doc]]:
-        wanted = [uid for uid in uids if isinstance(uid, str)]
+        wanted = [uid for uid in uids if type(uid) is str]
         found: dict[str, list[Doc]] = defaultdict(list)
         if wanted:
             cursor = self._database[collection].find({"run_start": {"$in": wanted}})
             for document in cursor.batch_size(10_000).max_time_ms(query_milliseconds()):
-                if isinstance(document["run_start"], str):  # in a list it matches, too
+                if type(document["run_start"]) is str:  # in a list it matches, too
                     found[document["run_start"]].append(document)
         return found
 
@@ -285,7 +286,7 @@ class Runs:
     def _run(self, start: Doc) -> Run:
         # A join also finds what is not this run's: null for a missing uid, items of a list.
         uid = start.get("uid")
-        own = isinstance(uid, str)
+        own = type(uid) is str
         stops = _by_time(d for d in start.pop(STOP, []) if own and d["run_start"] == uid)
         joined = start.pop(DESCRIPTORS, [])
         descriptors = _by_time(d for d in joined if own and d["run_start"] == uid)
@@ -300,7 +301,7 @@ def count_events(run: Run) -> dict[str, int]:
     streams = {
         descriptor["uid"]: stream_name(descriptor)
         for descriptor in run.descriptors
-        if isinstance(descriptor.get("uid"), str)
+        if type(descriptor.get("uid")) is str
     }
     pipeline: list[Doc] = [
         {"$match": {"descriptor": {"$in": list(streams)}}},
@@ -310,7 +311,7 @@ def count_events(run: Run) -> dict[str, int]:
     with asking(run.catalog):
         events = database(run.catalog.metadata).event
         for row in events.aggregate(pipeline, maxTimeMS=query_milliseconds()):
-            if isinstance(row["_id"], str):  # in a list it matches, too
+            if type(row["_id"]) is str:  # in a list it matches, too
                 counts[streams[row["_id"]]] += row["count"]
     return counts
 

@@ -12,7 +12,7 @@ STREAM_REFERENCE = "STREAM:"
 def stream_name(descriptor: Doc) -> str:
     """Old descriptors have no name; they are of the only stream there was, primary."""
     name = descriptor.get("name")
-    return name if isinstance(name, str) and name else "primary"
+    return name if type(name) is str and name else "primary"
 
 
 def describe_streams(descriptors: Iterable[Doc], counts: Mapping[str, int]) -> list[dict[str, Any]]:

@@ -85,7 +85,7 @@ class RunIn:
         uid = start.get("uid")
         # As MongoDB does, an array matches by its elements.
         values = uid if isinstance(uid, list) else [uid]
-        return any(isinstance(value, str) and value in self.uids for value in values)
+        return any(type(value) is str and value in self.uids for value in values)
 
 
 def conjunction(*filters: Filter) -> Filter:

@@ -18,6 +18,7 @@ from re import _constants as sre  # type: ignore[attr-defined]
 from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import Any
 
+from bson import Code
 from bson.decimal128 import Decimal128
 
 from policies.conditions import All, AnyOf, Condition, Document, Filter, Not
@@ -27,13 +28,16 @@ INT64 = range(-(2**63), 2**63)
 
 
 def scalar_at(start: Document, path: str) -> Any:
-    """The value at a dotted path, or None where it is absent or behind a list."""
+    """The value at a dotted path, or None where it is absent, behind a list, or no scalar.
+
+    JavaScript code, which to Python is a text, is none to MongoDB either.
+    """
     value: Any = start
     for name in path.split("."):
         if not isinstance(value, Mapping):
             return None
         value = value.get(name)
-    return None if isinstance(value, list | Mapping | bool) else value
+    return None if isinstance(value, list | Mapping | bool | Code) else value
 
 
 def number_text(value: float | Decimal128) -> str:

@@ -205,7 +205,7 @@ def record(recorder: Recorder, case: Case) -> Names:
 
 def content_of(response: HttpResponseBase) -> bytes:
     if response.streaming:
-        return b"".join(response)  # type: ignore[arg-type]
+        return b"".join(response)
     return bytes(response.content)  # type: ignore[attr-defined]
 
 
