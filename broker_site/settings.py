@@ -186,6 +186,7 @@ if LDAP is not None:
 
 ACCOUNT_ADAPTER = "policies.sso.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_COOKIE_AGE = 14 * 86_400  # of who signs in with a password and "remember me"
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 # Sign-ins are limited for all doors together; five wrong codes of a second factor wait here.
 ACCOUNT_RATE_LIMITS = {"login": None}
@@ -306,6 +307,8 @@ SECURE_CONTENT_TYPE_NOSNIFF = True
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 SESSION_COOKIE_HTTPONLY = True
+# Groups of an identity provider are read at sign-in, so its people sign in every day.
+SESSION_COOKIE_AGE = 12 * 3600
 SESSION_COOKIE_SAMESITE = "Lax"
 # Cookies travel over TLS only, except on a developer's machine and behind no proxy at all.
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = not DEBUG and NUM_PROXIES > 0
