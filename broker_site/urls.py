@@ -6,9 +6,11 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 
 from broker_site import health
+from broker_site.metrics import metrics
 from broker_site.problems import NOT_FOUND, error_view
 from policies import account_urls
 from policies.pages import account
+from policies.release import release
 
 api: list[URLPattern | URLResolver] = [
     path("auth/", include("policies.urls")),
@@ -21,12 +23,14 @@ urlpatterns = [
     path("", RedirectView.as_view(pattern_name="runs"), name="home"),
     path("", include("headers.page_urls")),
     path("account/", account, name="account"),
+    path("proposals/<str:proposal_id>/release/", release, name="release"),
     path("api/v1/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("admin/", admin.site.urls),
     path("", include(account_urls)),
     path("livez", health.livez, name="livez"),
     path("readyz", health.readyz, name="readyz"),
+    path("metrics", metrics, name="metrics"),
 ]
 
 handler400 = error_view(400, "The request is malformed.")
