@@ -265,7 +265,7 @@ def test_providers_that_are_not_configured_do_not_exist(
 
 
 @pytest.mark.parametrize(
-    "path", ["signup/", "password/reset/", "email/", "social/signup/", "3rdparty/"]
+    "path", ["signup/", "password/reset/", "email/", "social/signup/", "3rdparty/", ""]
 )
 def test_there_is_no_way_to_sign_up_or_to_reset_a_password(client: Client, path: str) -> None:
     assert client.get(f"/accounts/{path}").status_code == 404
