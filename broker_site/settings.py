@@ -76,6 +76,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "broker_site.middleware.RequestContextMiddleware",
     "policies.audit.AuditMiddleware",
+    "broker_site.compression.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -282,6 +283,7 @@ AUDIT_IN_BACKGROUND = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
+STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 # Without collectstatic (demo, tests) the files are served from where they are.
 WHITENOISE_USE_FINDERS = True

@@ -10,9 +10,9 @@ from contextlib import closing
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from django.utils.http import parse_etags
 from rest_framework.request import Request
 
+from broker_site.conditional import is_known
 from broker_site.encoding import to_json
 from headers.repositories import Run
 
@@ -77,6 +77,6 @@ def etag_of(runs: Iterable[Run], *parts: object) -> str | None:
 
 def unchanged(request: Request, etag: str | None) -> HttpResponseBase | None:
     """The answer 304 if the caller has this version already."""
-    if etag is None or etag not in parse_etags(request.headers.get("If-None-Match", "")):
+    if etag is None or not is_known(request, etag):
         return None
     return HttpResponse(status=304, headers={"ETag": etag})

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.utils.http import parse_etags, urlencode
+from django.utils.http import urlencode
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from broker_site.conditional import is_known
 from broker_site.cursors import purpose
 from broker_site.encoding import to_json
 from broker_site.parameters import Parameters, PlainText
@@ -266,6 +267,6 @@ def cached_response(request: Request, run: Run, content: Any) -> Response:
     kind = request.accepted_renderer.format
     etag = f'"{hashlib.blake2b(written + kind.encode(), digest_size=16).hexdigest()}"'
     response["ETag"] = etag
-    if etag in parse_etags(request.headers.get("If-None-Match", "")):
+    if is_known(request, etag):
         return Response(status=304, headers={"ETag": etag})
     return response
