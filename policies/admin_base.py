@@ -149,6 +149,7 @@ def act(
     """
     allowed = [obj for obj in chosen if model_admin.has_change_permission(request, obj)]
     form = form_class(request.POST if "reason" in request.POST else None)
+    across = request.POST.get("select_across", "0")
     report = None
     if form.is_valid():
         if "apply" in request.POST:
@@ -164,7 +165,9 @@ def act(
         "allowed": allowed,
         "refused": [obj for obj in chosen if obj not in allowed],
         "action": request.POST["action"],
-        "selected": [obj.pk for obj in chosen],
+        "across": across,
+        # All of what is filtered is selected again by the filter, not by thousands of keys.
+        "selected": [obj.pk for obj in chosen][: 1 if across == "1" else None],
         "action_name": ACTION_CHECKBOX_NAME,
     }
     return TemplateResponse(request, "admin/policies/action.html", context)

@@ -11,6 +11,7 @@ a service that is half down must not empty a facility.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -203,16 +204,41 @@ def sync_proposals(
     with transaction.atomic(), audit.because("proposal sync"):
         before = _synced().current().count()
         changes = Changes()
+        known = _Known.load()
         for proposal in wanted.values():
-            stored = _stored(proposal, changes)
-            _set_members(stored, proposal.members, proposal.emails, changes)
-        for gone in Proposal.objects.exclude(proposal_id__in=wanted).filter(
-            memberships__in=_synced().current()
-        ):
-            _set_members(gone, {}, {}, changes)
+            stored = _stored(proposal, known, changes)
+            _set_members(stored, proposal, known, changes)
+        for proposal_id in sorted(known.members.keys() - wanted.keys()):
+            for membership in known.members[proposal_id].values():
+                _end(membership, changes)
         _check_threshold(before, changes.ended, bool(wanted), max_ended_percent)
         transaction.set_rollback(dry_run)
     return changes
+
+
+@dataclass
+class _Known:
+    """What we have, read at once, because a source has thousands of proposals."""
+
+    proposals: dict[str, Proposal]
+    members: dict[str, dict[str, Membership]]
+    """proposal id → username → membership"""
+    users: dict[str, User]
+    beamlines: dict[str, Beamline]
+    """by name, in small letters"""
+
+    @classmethod
+    def load(cls) -> "_Known":
+        members: dict[str, dict[str, Membership]] = defaultdict(dict)
+        for membership in Membership.objects.select_related("proposal", "user"):
+            members[membership.proposal.proposal_id][membership.user.username] = membership
+        proposals = Proposal.objects.prefetch_related("beamlines")
+        return cls(
+            proposals={proposal.proposal_id: proposal for proposal in proposals},
+            members=members,
+            users={user.username: user for user in User.objects.all()},
+            beamlines={beamline.name.casefold(): beamline for beamline in Beamline.objects.all()},
+        )
 
 
 def sync_person(user: User, proposal_ids: frozenset[str]) -> Changes:
@@ -254,10 +280,11 @@ def _of(user: User) -> Iterable[Membership]:
     return Membership.objects.filter(user=user).select_related("proposal", "user")
 
 
-def _stored(proposal: SourceProposal, changes: Changes) -> Proposal:
+def _stored(proposal: SourceProposal, known: _Known, changes: Changes) -> Proposal:
     """Our row of it. Its embargo and locks are decided here, not by the source."""
-    stored, new = Proposal.objects.get_or_create(proposal_id=proposal.proposal_id)
-    if new:
+    stored = known.proposals.get(proposal.proposal_id)
+    if stored is None:
+        stored = Proposal.objects.create(proposal_id=proposal.proposal_id)
         changes.lines.append(f"+ proposal {proposal.proposal_id}")
     given = {"title": proposal.title, "cycle": proposal.cycle}
     differ = [name for name, value in given.items() if value and getattr(stored, name) != value]
@@ -265,32 +292,27 @@ def _stored(proposal: SourceProposal, changes: Changes) -> Proposal:
         setattr(stored, name, given[name])
     if differ:
         stored.save(update_fields=differ)
-    there = set(stored.beamlines.values_list("name", flat=True))
-    known = [b for b in Beamline.objects.all() if b.name.casefold() in proposal.beamlines]
-    if missing := [beamline for beamline in known if beamline.name not in there]:
-        stored.beamlines.add(*missing)
+    there = {beamline.name.casefold() for beamline in stored.beamlines.all()}
+    missing = proposal.beamlines & known.beamlines.keys() - there
+    if missing:
+        stored.beamlines.add(*(known.beamlines[name] for name in missing))
     return stored
 
 
 def _set_members(
-    proposal: Proposal, roles: Mapping[str, Role], emails: Mapping[str, str], changes: Changes
+    stored: Proposal, proposal: SourceProposal, known: _Known, changes: Changes
 ) -> None:
-    there = {m.user.username: m for m in proposal.memberships.select_related("user", "proposal")}
-    for username, role in sorted(roles.items()):
-        membership = there.pop(username, None)
-        user = membership.user if membership else _user(username, emails.get(username, ""), changes)
-        _join(proposal, user, membership, role, changes)
+    there = dict(known.members.get(proposal.proposal_id, {}))
+    for username, role in sorted(proposal.members.items()):
+        user = known.users.get(username)
+        if user is None:
+            # Without a password: such a person signs in through the facility.
+            user = User.objects.create_user(username, proposal.emails.get(username, ""), None)
+            known.users[username] = user
+            changes.lines.append(f"+ user {username}")
+        _join(stored, user, there.pop(username, None), role, changes)
     for membership in there.values():
         _end(membership, changes)
-
-
-def _user(username: str, email: str, changes: Changes) -> User:
-    user = User.objects.filter(username=username).first()
-    if user is None:
-        # Without a password: such a person signs in through the facility.
-        user = User.objects.create_user(username, email, None)
-        changes.lines.append(f"+ user {username}")
-    return user
 
 
 def _join(

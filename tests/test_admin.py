@@ -338,6 +338,18 @@ def test_memberships_of_the_selected_proposals_end_and_the_sync_does_not_restore
     assert set(Membership.objects.values_list("source", flat=True)) == {"manual"}
 
 
+def test_an_action_reaches_all_that_is_filtered_and_nothing_else(staff: People) -> None:
+    Proposal.objects.exclude(proposal_id="312000").update(cycle="2026-2")
+    client = browser("root")
+    url = "/admin/policies/proposal/?cycle=2026-2"
+    body = {"action": "lock", "_selected_action": [proposal("310000").pk], "select_across": "1"}
+    context = client.post(url, body).context
+    assert (context["across"], len(context["selected"]), len(context["allowed"])) == ("1", 1, 2)
+    client.post(url, body | {"apply": "1", "reason": "End of the cycle."})
+    locked = Proposal.objects.filter(locked=True).values_list("proposal_id", flat=True)
+    assert set(locked) == {"310000", "310001"}
+
+
 def test_an_action_needs_a_reason(staff: People) -> None:
     text = act(browser("sue"), "lock", [proposal("310000")], apply="1", reason="")
     assert "This field is required." in text

@@ -137,6 +137,15 @@ def test_ends_and_restores_what_it_made_and_keeps_what_a_person_set(
     assert members("310000") == {"alice", "bob"}
 
 
+def test_a_sync_without_changes_asks_a_few_questions_only(
+    people: People, service: Service, django_assert_max_num_queries: Any
+) -> None:
+    service.proposals = [entry(str(400000 + n), "alice", "bob") for n in range(30)]
+    synced(service.url)
+    with django_assert_max_num_queries(15):
+        synced(service.url)
+
+
 def test_a_membership_that_a_person_ended_is_not_restored(people: People, service: Service) -> None:
     service.proposals = [entry("310001", "alice", "bob")]
     synced(service.url)
