@@ -2,9 +2,11 @@
 
 from typing import Any, cast
 
+from django.apps import apps
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, register
-from django.utils.module_loading import import_string
+from django.db.models import Model
+from django.db.utils import ConnectionRouter
 
 AUTHENTICATION = {
     "policies.authentication.BearerAuthentication",
@@ -66,20 +68,27 @@ def proxies(**kwargs: Any) -> list[CheckMessage]:
     return [Error("REST_FRAMEWORK: NUM_PROXIES must be set (BROKER_NUM_PROXIES)", id="broker.E005")]
 
 
-@register(Tags.database)
+@register(Tags.security)  # those with the tag of databases do not run by themselves
 def read_only_catalogs(**kwargs: Any) -> list[CheckMessage]:
-    """The first router that has a say refuses to migrate every catalog alias."""
-    routers = [import_string(name)() for name in settings.DATABASE_ROUTERS]
-    aliases = [alias for alias in settings.DATABASES if alias != "default"]
-    open_to_writes = [
-        alias
-        for alias in aliases
-        if not any(r.allow_migrate(alias, "headers") is False for r in routers)
-    ]
-    return [
+    """The routers, asked as Django asks them, let nothing write to or migrate a catalog."""
+    routers = ConnectionRouter(settings.DATABASE_ROUTERS)
+    labels = [app.label for app in apps.get_app_configs()]
+    errors: list[CheckMessage] = [
         Error(f"DATABASE_ROUTERS: {alias} is not kept read-only", id="broker.E006")
-        for alias in open_to_writes
+        for alias in settings.DATABASES
+        if alias != "default" and any(routers.allow_migrate(alias, label) for label in labels)
     ]
+    if not all(_refused(routers, model) for model in apps.get_app_config("headers").get_models()):
+        errors.append(Error("DATABASE_ROUTERS: runs can be written", id="broker.E006"))
+    return errors
+
+
+def _refused(routers: ConnectionRouter, model: type[Model]) -> bool:
+    try:
+        routers.db_for_write(model)
+    except PermissionError:
+        return True
+    return False
 
 
 @register(Tags.security)

@@ -1,0 +1,133 @@
+"""The service does not start in a configuration that is not safe."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.core.checks import ERROR, run_checks
+from django.test import override_settings
+
+from tests.settings import CATALOGS_TOML
+
+KEY = "a-random-key-of-more-than-32-bytes-0123456789"
+DEFAULT = "debug-only-secret-key-debug-only-secret-key-"
+
+
+class OpenRouter:
+    """Lets everything through."""
+
+    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
+        return True
+
+
+class WritingRouter:
+    """Sends the writing of runs to a catalog."""
+
+    def db_for_write(self, model: type[Any], **hints: Any) -> str | None:
+        return "catalog_csx" if model._meta.app_label == "headers" else None
+
+
+CATALOG_ROUTER = "headers.routers.CatalogRouter"
+OPEN, WRITING = f"{__name__}.OpenRouter", f"{__name__}.WritingRouter"
+
+
+def rest_framework(**changes: Any) -> dict[str, Any]:
+    return {"REST_FRAMEWORK": settings.REST_FRAMEWORK | changes}
+
+
+def refusals() -> set[str]:
+    return {str(message.id) for message in run_checks() if message.level >= ERROR}
+
+
+def test_the_settings_as_they_are_are_safe() -> None:
+    assert refusals() == set()
+
+
+@pytest.mark.parametrize(
+    ("changes", "refusal"),
+    [
+        ({"SECRET_KEY": DEFAULT}, "broker.E001"),
+        ({"JWT_KEY": "changeme-changeme-changeme-changeme"}, "broker.E001"),
+        ({"JWT_KEY": "x" * 40}, "broker.E001"),
+        ({"SECRET_KEY": KEY, "JWT_KEY": KEY}, "broker.E002"),
+        (
+            rest_framework(
+                DEFAULT_AUTHENTICATION_CLASSES=[
+                    "rest_framework_simplejwt.authentication.JWTStatelessUserAuthentication"
+                ]
+            ),
+            "broker.E003",
+        ),
+        (rest_framework(DEFAULT_AUTHENTICATION_CLASSES=[]), "broker.E003"),
+        (
+            rest_framework(DEFAULT_PERMISSION_CLASSES=["rest_framework.permissions.AllowAny"]),
+            "broker.E004",
+        ),
+        (rest_framework(DEFAULT_PERMISSION_CLASSES=[]), "broker.E004"),
+        (rest_framework(NUM_PROXIES=None), "broker.E005"),
+        ({"DATABASE_ROUTERS": []}, "broker.E006"),
+        ({"DATABASE_ROUTERS": [OPEN]}, "broker.E006"),
+        ({"DATABASE_ROUTERS": [OPEN, CATALOG_ROUTER]}, "broker.E006"),
+        ({"DATABASE_ROUTERS": [WRITING, CATALOG_ROUTER]}, "broker.E006"),
+        ({"ALLOWED_HOSTS": ["*"]}, "broker.E007"),
+    ],
+)
+def test_an_unsafe_setting_is_refused(changes: dict[str, Any], refusal: str) -> None:
+    """ABUSE-CASES 25."""
+    with override_settings(**changes):
+        assert refusal in refusals()
+
+
+def test_debug_mode_may_use_its_own_keys() -> None:
+    with override_settings(DEBUG=True, SECRET_KEY=DEFAULT, ALLOWED_HOSTS=["*"]):
+        assert not {"broker.E001", "broker.E007"} & refusals()
+
+
+def started(tmp_path: Path, *command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    (tmp_path / "catalogs.toml").write_text(CATALOGS_TOML)
+    good = {
+        "BROKER_CATALOGS": str(tmp_path / "catalogs.toml"),
+        "BROKER_SECRET_KEY": KEY,
+        "BROKER_JWT_KEY": KEY[::-1],
+        "DATABASE_URL": f"sqlite:///{tmp_path}/policies.sqlite3",
+        "PYTHONPATH": f"{tmp_path}:{settings.BASE_DIR}",
+        "PATH": os.environ["PATH"],
+    }
+    return subprocess.run(
+        [sys.executable, *command],
+        env=good | environ,
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+@pytest.mark.parametrize(
+    "command", [("-c", "import broker_site.wsgi"), ("manage.py", "check")], ids=["serve", "check"]
+)
+def test_neither_the_server_nor_the_check_pass_with_a_default_key(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    """ABUSE-CASES 25."""
+    done = started(tmp_path, *command, BROKER_SECRET_KEY=DEFAULT)
+    assert done.returncode != 0
+    assert "BROKER_SECRET_KEY: is a well-known default" in done.stderr
+
+
+def test_the_server_starts_with_good_settings_and_not_with_a_router_that_writes(
+    tmp_path: Path,
+) -> None:
+    """ABUSE-CASES 25."""
+    assert started(tmp_path, "-c", "import broker_site.wsgi").returncode == 0
+    (tmp_path / "unsafe.py").write_text(
+        "from broker_site.settings import *\nDATABASE_ROUTERS = []\n"
+    )
+    done = started(tmp_path, "-c", "import broker_site.wsgi", DJANGO_SETTINGS_MODULE="unsafe")
+    assert done.returncode != 0
+    assert "Refusing to start" in done.stderr
+    assert "catalog_csx is not kept read-only" in done.stderr
