@@ -1,0 +1,131 @@
+"""A catalog whose database is away: the others answer, and the answer says who is missing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo.database import Database
+
+from headers import mongo, repositories
+from headers.catalogs import Catalog
+from headers.merged import CatalogsUnavailable, MergedRuns
+from policies.access import Access
+from policies.models import Proposal
+from tests.conftest import Actor, People
+from tests.documents import Recorder
+
+URL = "/api/v1/headers/"
+CLOSED = "mongodb://127.0.0.1:9/away"
+
+
+@pytest.fixture
+def down(catalogs: dict[str, Catalog], monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Names of catalogs whose addresses lead to a port where nobody listens."""
+    names: set[str] = set()
+    client: pymongo.MongoClient[Any] = pymongo.MongoClient(CLOSED, serverSelectionTimeoutMS=50)
+
+    def database(uri: str) -> Database[Any]:
+        away = uri in {catalogs[name].metadata for name in names}
+        return client.get_default_database() if away else mongo.database(uri)
+
+    monkeypatch.setattr(repositories, "database", database)
+    yield names
+    mongo.resting.clear()
+    client.close()
+
+
+@pytest.fixture
+def runs(recorder: Recorder) -> dict[str, str]:
+    return {name: recorder.run(catalog=name, uid=f"{name}-{name}-run") for name in ("csx", "hxn")}
+
+
+@pytest.mark.parametrize("missing", ["csx", "hxn"])
+def test_the_others_answer_and_the_missing_one_is_named(
+    missing: str, acting_as: Actor, runs: dict[str, str], down: set[str]
+) -> None:
+    down.add(missing)
+    client = acting_as("alice")
+    listed = client.get(URL)
+    assert [run["uid"] for run in listed.json()["results"]] == [
+        uid for name, uid in runs.items() if name != missing
+    ]
+    counted = client.get(f"{URL}count/")
+    assert counted.json()["count"] == 1
+    facets = client.get(f"{URL}facets/", {"fields": "catalog,plan_name,proposal"})
+    assert [item["value"] for item in facets.json()["catalog"]] == [*runs.keys() - {missing}]
+    for response in (listed, counted, facets):
+        assert response.status_code == 200
+        assert response.json()["unavailable"] == [missing]
+        assert response["Warning"] == f'199 - "no answer from {missing}"'
+
+
+def test_a_complete_answer_names_nobody(
+    acting_as: Actor, runs: dict[str, str], down: set[str]
+) -> None:
+    response = acting_as("alice").get(URL)
+    assert "unavailable" not in response.json()
+    assert "Warning" not in response
+
+
+def test_without_any_catalog_there_is_no_answer_but_when_to_come_back(
+    acting_as: Actor, runs: dict[str, str], down: set[str]
+) -> None:
+    down.update(("csx", "hxn"))
+    client = acting_as("alice")
+    for path in ("", "count/", "facets/?fields=catalog", "-1/", "csx-csx-run/", "nonsense/"):
+        response = client.get(URL + path)
+        assert response.status_code == 503
+        assert int(response["Retry-After"]) > 0
+        assert response["Content-Type"] == "application/problem+json"
+        assert response.json()["unavailable"] == ["csx", "hxn"]
+        assert "127.0.0.1" not in response.content.decode()
+
+
+def test_a_list_of_the_missing_catalog_alone_is_no_answer(
+    acting_as: Actor, runs: dict[str, str], down: set[str]
+) -> None:
+    down.add("hxn")
+    client = acting_as("alice")
+    assert client.get(URL, {"catalog": "hxn"}).status_code == 503
+    assert client.get(URL, {"catalog": "csx"}).status_code == 200
+
+
+def test_a_key_that_may_be_in_the_missing_catalog_is_not_said_to_be_nowhere(
+    acting_as: Actor, runs: dict[str, str], down: set[str]
+) -> None:
+    down.add("hxn")
+    client = acting_as("alice")
+    assert client.get(f"{URL}csx-csx-run/").status_code == 200
+    for key in ("hxn-hxn-run", "csx-c", "nonsense", "-1", "-2"):
+        response = client.get(f"{URL}{key}/")
+        assert response.status_code == 503, key
+        assert response.json()["unavailable"] == ["hxn"]
+    assert client.get("/api/v1/descriptors/nonsense/").status_code == 503
+
+
+def test_who_may_read_nothing_there_does_not_notice(
+    acting_as: Actor, runs: dict[str, str], down: set[str], people: People
+) -> None:
+    """ABUSE-CASES 7: the answer tells nothing of catalogs that are not asked."""
+    Proposal.objects.update(public_from=None)
+    down.update(("csx", "hxn"))
+    response = acting_as("nobody").get(URL)
+    assert (response.status_code, response.json()["results"]) == (200, [])
+    assert acting_as("nobody").get(f"{URL}nonsense/").status_code == 404
+
+
+def test_after_a_failure_a_catalog_rests_for_a_moment(
+    runs: dict[str, str], down: set[str], catalogs: dict[str, Catalog]
+) -> None:
+    down.add("hxn")
+    merged = MergedRuns([catalogs["hxn"]], Access(data_admin=True))
+    with pytest.raises(CatalogsUnavailable):
+        merged.find("-1")
+    assert mongo.resting.includes(catalogs["hxn"])
+    assert not mongo.resting.includes(catalogs["csx"])
+    down.clear()
+    with pytest.raises(CatalogsUnavailable):
+        merged.find("-1")
+    mongo.resting.clear()
+    assert MergedRuns([catalogs["hxn"]], Access(data_admin=True)).find("-1").uid == runs["hxn"]
