@@ -12,6 +12,7 @@ from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_http_methods
 
+from policies.embargo import may_release
 from policies.models import Beamline, Membership, Proposal, Session, User
 from policies.sessions import end_session
 
@@ -36,10 +37,15 @@ def _belongings(user: User) -> dict[str, object]:
     public = Proposal.objects.public()
     return {
         "memberships": memberships.order_by("-proposal__proposal_id"),
+        "releasable": [row.proposal for row in memberships if _can_be_released(user, row.proposal)],
         "beamlines": Beamline.objects.all() if user.reads_everything else _staffed(user),
         "public": public.order_by("-proposal_id")[:PUBLIC_SHOWN],
         "sessions": _running(user).order_by("-created"),
     }
+
+
+def _can_be_released(user: User, proposal: Proposal) -> bool:
+    return not proposal.is_public and not proposal.proprietary and may_release(user, proposal)
 
 
 def _staffed(user: User) -> QuerySet[Beamline]:
