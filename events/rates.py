@@ -109,7 +109,8 @@ class _Use:
     inline: list[float] = field(default_factory=list)
     external: list[float] = field(default_factory=list)
     seconds_bytes: list[float] = field(default_factory=list)
-    latest: tuple[Run, Doc] | None = None
+    latest: dict[str, tuple[Run, Doc]] = field(default_factory=dict)
+    """of each field, the newest run that has it, and the descriptor"""
 
     def add(self, run: Run, descriptor: Doc, events: int) -> None:
         inline, external = inline_bytes(descriptor), external_bytes(descriptor)
@@ -119,8 +120,10 @@ class _Use:
         if seconds := duration(run):
             self.rates.append(events / seconds)
             self.seconds_bytes.append(events / seconds * (inline + external))
-        if self.latest is None or run.position.time >= self.latest[0].position.time:
-            self.latest = run, descriptor
+        for name in _data_keys(descriptor):
+            known = self.latest.get(name)
+            if known is None or run.position.time >= known[0].position.time:
+                self.latest[name] = run, descriptor
 
 
 def study(
@@ -169,10 +172,8 @@ def duration(run: Run) -> float | None:
 
 def inline_bytes(descriptor: Doc) -> int:
     """Bytes of an event's values that are in the event document, as declared."""
-    keys = descriptor.get("data_keys")
-    known = keys.values() if isinstance(keys, Mapping) else ()
-    here = [key for key in known if isinstance(key, Mapping) and not key.get("external")]
-    return sum(map(bytes_per_event, here))
+    keys = _data_keys(descriptor).values()
+    return sum(bytes_per_event(key) for key in keys if not key.get("external"))
 
 
 def _drawn(uids: Sequence[str], count: int) -> list[str]:
@@ -195,7 +196,7 @@ def _add(uses: dict[str, _Use], run: Run) -> None:
 
 def _stream(name: str, use: _Use) -> StreamRates:
     events, external = Spread.of(use.events), Spread.of(use.external)
-    choices = _choices(use.latest, int(events.p95 or 0)) if use.latest else {}
+    choices = _choices(use.latest, int(events.p95 or 0))
     bytes_per_second = Spread.of(use.seconds_bytes)
     return StreamRates(
         name=name,
@@ -210,16 +211,25 @@ def _stream(name: str, use: _Use) -> StreamRates:
     )
 
 
-def _choices(latest: tuple[Run, Doc], events: int) -> dict[str, Choice]:
-    """The event source of each field of a descriptor, for runs of so many events."""
-    run, descriptor = latest
-    keys = descriptor.get("data_keys")
-    specs = _specs(run, descriptor)
+def _choices(latest: Mapping[str, tuple[Run, Doc]], events: int) -> dict[str, Choice]:
+    """The event source of each field, for runs of so many events."""
+    newest = {str(doc.get("uid")): (run, doc) for run, doc in latest.values()}
+    specs = {uid: _specs(run, doc) for uid, (run, doc) in newest.items()}
     return {
-        name: choose(key, spec=specs.get(name), handlers=run.catalog.handlers, events=events)
-        for name, key in (keys.items() if isinstance(keys, Mapping) else ())
-        if isinstance(key, Mapping)
+        name: choose(
+            _data_keys(descriptor)[name],
+            spec=specs[str(descriptor.get("uid"))].get(name),
+            handlers=run.catalog.handlers,
+            events=events,
+        )
+        for name, (run, descriptor) in latest.items()
     }
+
+
+def _data_keys(descriptor: Doc) -> dict[str, Doc]:
+    keys = descriptor.get("data_keys")
+    found = keys.items() if isinstance(keys, Mapping) else ()
+    return {name: key for name, key in found if isinstance(key, Mapping)}
 
 
 def _specs(run: Run, descriptor: Doc) -> dict[str, str]:

@@ -67,7 +67,7 @@ class EventView(RunView):
 
     required_scope = "read:data"
 
-    def runs(self) -> RunsWithEvents:  # type: ignore[override]
+    def runs(self) -> RunsWithEvents:
         return RunsWithEvents(settings.CATALOGS, access_for(self.request))
 
     def handle_exception(self, error: Exception) -> Response:
@@ -105,10 +105,11 @@ class EventListView(EventView):
 
     def _runs_of(self, uids: Iterable[str]) -> list[Run]:
         """The runs that have these descriptors; a run that has several is asked for once."""
+        runs = self.runs()
         found: list[Run] = []
         for uid in uids:
             if not any(uid in _uids(run) for run in found):
-                found.append(self.runs().of_descriptor(uid)[0])
+                found.append(runs.of_descriptor(uid)[0])
         return found
 
     def _page(

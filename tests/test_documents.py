@@ -1,6 +1,7 @@
 """GET headers/{key}/documents/: order, formats, filling, and memory."""
 
 import json
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -308,3 +309,27 @@ def test_a_complete_run_answers_304_before_reading_events(
     assert other.status_code == 200
     still_open = recorder.run(exit_status=None)
     assert "ETag" not in alice.get(f"/api/v1/headers/{still_open}/documents/")
+
+
+# -- memory ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", READERS)
+def test_a_stream_holds_a_batch_of_events_and_not_the_run(
+    format: str, acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.repositories.BATCH_EVENTS", 10)
+    run = recorder.run(events=0)
+    descriptor = descriptor_of(recorder, run)
+    base = {"descriptor": descriptor, "timestamps": {}, "filled": {}, "data": {"x": "y" * 10_000}}
+    events = [base | {"uid": f"{run}-{n}", "seq_num": n, "time": EPOCH + n} for n in range(600)]
+    database(recorder.catalogs["csx"].metadata).event.insert_many(events)
+    response: Any = acting_as("alice").get(f"/api/v1/headers/{run}/documents/", {"format": format})
+    tracemalloc.start()
+    try:
+        size = sum(map(len, response.streaming_content))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert size > 6_000_000
+    assert peak < 2_000_000

@@ -17,7 +17,8 @@ from rest_framework.test import APIClient
 
 from events import repositories
 from events.paging import event_page
-from events.repositories import Events, Place
+from events.repositories import Events, Place, RunsWithEvents
+from headers.merged import RunNotFound
 from headers.mongo import database
 from headers.repositories import Run, Runs
 from policies.access import Access
@@ -286,6 +287,27 @@ def test_descriptors_of_other_runs_are_refused_by_the_repository(recorder: Recor
     events = Events(readable(recorder, recorder.run()))
     with pytest.raises(ValueError, match="not descriptors of this run"):
         events.page([other], 10)
+
+
+def test_one_event_is_found_with_its_run_at_the_same_cost_whether_hidden_or_not_there(
+    recorder: Recorder, commands: Commands
+) -> None:
+    """Abuse case 8."""
+    mine, hidden = recorder.run(), recorder.run("310001")
+    uids = {}
+    for run in (mine, hidden):
+        (uids[run],) = (e["uid"] for e in recorder.events(descriptor_of(recorder, run), 1))
+    access = Access(proposals=frozenset({"310000"}))
+    runs = RunsWithEvents(list(recorder.catalogs.values()), access)
+    found, event = runs.of_event(uids[mine])
+    assert (found.uid, event["uid"]) == (mine, uids[mine])
+    costs = []
+    for uid in (uids[hidden], "no-such-event"):
+        commands.sent.clear()
+        with pytest.raises(RunNotFound):
+            runs.of_event(uid)
+        costs.append(sorted(commands.names))
+    assert costs[0] == costs[1]
 
 
 # -- the stream of raw batches ---------------------------------------------------------------
