@@ -16,7 +16,7 @@ demo: install frontend
 	@python -m demo.serve
 
 test: install frontend .venv-databroker/reader
-	$(WITH_NODE) python -m pytest
+	$(WITH_NODE) python -m pytest -n 2 --dist loadfile
 
 lint: install
 	ruff check .
