@@ -1,8 +1,8 @@
 """Import of users, beamlines and proposals from a JSON file, all of it or nothing.
 
 What the file says of an entry is set to just that: a list of members or staff replaces
-the one there is. A key that is left out, and an entry that the file does not name, is
-left as it is.
+the one there is, and `is_staff` decides about the group of the facility's staff. A key
+that is left out, and an entry that the file does not name, is left as it is.
 """
 
 import json
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import Group
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
@@ -18,6 +19,7 @@ from django.db.models import Manager, Model
 from django.utils.dateparse import parse_datetime
 
 from policies.models import Beamline, Membership, Proposal, User, identifier
+from policies.roles import STAFF_GROUP
 
 Entry = dict[str, Any]
 Check = Callable[[Any, str], Any]
@@ -226,6 +228,18 @@ def _import_user(entry: Entry) -> Iterator[str]:
         user = User(username=name)
         user.set_unusable_password()
     yield from _save(user, f"user {name}", entry)
+    if "is_staff" in entry:
+        yield from _import_staff_group(user, entry["is_staff"])
+
+
+def _import_staff_group(user: User, is_staff: bool) -> Iterator[str]:
+    """Without the group's permissions, staff would find an empty admin."""
+    group = Group.objects.filter(name=STAFF_GROUP).first()
+    if group is None or user.groups.contains(group) == is_staff:
+        return
+    change = user.groups.add if is_staff else user.groups.remove
+    change(group)
+    yield f"{'+' if is_staff else '-'} user {user.username} in the group {STAFF_GROUP}"
 
 
 def _import_beamline(entry: Entry) -> Iterator[str]:

@@ -6,12 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
 from django.core.cache import cache
 from django.db.models import Model
 from django.http import HttpResponse
 from django.test import Client
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 
 from policies.models import (
@@ -237,6 +238,25 @@ def test_abuse_24_the_id_of_a_proposal_is_not_changed(staff: People) -> None:
     ours = proposal("310000")
     assert changed(browser("sue"), ours, proposal_id="999", title="New").status_code == 302
     assert proposal("310000").title == "New"
+
+
+def test_abuse_24_staff_without_permissions_reach_nothing_by_its_address(staff: People) -> None:
+    staff.bob.is_staff = True
+    staff.bob.save()
+    client, tried = browser("bob"), 0
+    for model in admin.site._registry:
+        name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        for kind, arguments in (("changelist", []), ("add", []), ("change", [1]), ("delete", [1])):
+            try:
+                url = reverse(f"{name}_{kind}", args=arguments)
+            except NoReverseMatch:
+                continue
+            tried += 1
+            # A page of one object that is not there leads back to the first page.
+            assert client.get(url).status_code in ((403,) if not arguments else (302, 403)), url
+    assert tried > 40
+    for url in ("autocomplete/", "policies/user/1/reads/", "policies/user/1/password/"):
+        assert client.get(f"/admin/{url}").status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from django.core.management import CommandError, call_command
 
 from policies.importing import PolicyFileError, import_policies, parse_policies
 from policies.models import Beamline, Membership, Proposal, User
+from policies.roles import make_staff_group
 from tests.conftest import People
 
 pytestmark = pytest.mark.django_db
@@ -59,6 +60,16 @@ def test_imports_people_beamlines_and_proposals() -> None:
     assert proposal.public_from.isoformat() == "2029-12-31T22:00:00+00:00"
     membership = proposal.memberships.get()
     assert (membership.user.username, membership.role, membership.expires) == ("alice", "pi", None)
+
+
+def test_staff_are_put_into_the_group_of_staff_and_taken_out_again() -> None:
+    make_staff_group()
+    assert "+ user sue in the group Facility staff" in applied(FILE)
+    assert User.objects.get(username="sue").has_perm("headers.view_runstart")
+    assert applied(FILE) == []
+    changes = applied(with_change("users.1.is_staff", False))
+    assert "- user sue in the group Facility staff" in changes
+    assert not User.objects.get(username="sue").has_perm("headers.view_runstart")
 
 
 def test_a_second_import_changes_nothing() -> None:
