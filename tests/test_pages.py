@@ -169,6 +169,19 @@ def test_unknown_addresses_are_a_page_for_people_and_a_problem_for_programs(
     assert problem["Content-Type"] == "application/problem+json"
 
 
+def test_the_schema_describes_every_route_with_examples_that_run(
+    people: People, recorder: Recorder
+) -> None:
+    recorder.run("312000")
+    client = Client()
+    schema = client.get("/api/v1/schema/", {"format": "json"}).json()
+    assert schema["openapi"].startswith("3.1")
+    detail = schema["paths"]["/api/v1/headers/{key}/"]["get"]
+    key = next(p["example"] for p in detail["parameters"] if p["name"] == "key")
+    assert client.get(f"/api/v1/headers/{key}/").status_code == 200
+    assert not [path for path in schema["paths"] if not path.startswith("/api/v1/")]
+
+
 def test_a_document_of_any_size_makes_a_tree_of_bounded_size() -> None:
     wide: dict[str, Any] = {f"key{n}": {f"in{m}": m for m in range(40)} for n in range(1000)}
     assert tree(wide).count("<li>") <= MAX_NODES + 100

@@ -57,8 +57,17 @@ export class Picture {
   show(data) {
     this.data = data;
     const inside = this.cursor && this.cursor.row < data.height && this.cursor.column < data.width;
-    if (!inside) this.cursor = { row: data.height >> 1, column: data.width >> 1 };
+    if (!inside) this.cursor = this.start();
     this.draw();
+  }
+
+  /** The middle, or where there is no value yet, the highest one. */
+  start() {
+    const { width, height, values } = this.data;
+    const middle = { row: height >> 1, column: width >> 1 };
+    if (!Number.isNaN(values[middle.row * width + middle.column])) return middle;
+    const at = values.reduce((best, value, i) => (value > (values[best] ?? -Infinity) || Number.isNaN(values[best]) ? i : best), 0);
+    return { row: Math.floor(at / width), column: at % width };
   }
 
   fail(error) {
