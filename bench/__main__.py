@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pymongo import MongoClient
 
-from bench import headers
-from bench.measuring import table
+from bench import events, headers
+from bench.measuring import Row, table
 from bench.servers import ROOT, mongo, service, service_environment
 
 FOLDER = ROOT / "var" / "bench"
@@ -48,8 +48,19 @@ def main() -> None:
         _prepare_policies(FOLDER, catalogs)
         with service(FOLDER, catalogs) as port:
             rows = headers.rows(uri, port, uids)
+        rows += _event_rows(f"{base}/bench_events", FOLDER / "events")
     print(f"MongoDB: {kind}; {os.cpu_count()} cores; two gunicorn workers over loopback\n")
     print(table(rows))
+
+
+def _event_rows(uri: str, folder: Path) -> list[Row]:
+    """With a service of its own, because headers are measured with a single catalog."""
+    folder.mkdir(exist_ok=True)
+    catalogs = CATALOGS.format(uri=uri, folder=folder / "data")
+    events.fill(MongoClient(uri).get_default_database(), folder / "data")
+    _prepare_policies(folder, catalogs)
+    with service(folder, catalogs) as port:
+        return events.rows(uri, port, folder / "data")
 
 
 def _prepare_policies(folder: Path, catalogs: str) -> None:

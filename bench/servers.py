@@ -109,7 +109,7 @@ def _wait_until_alive(url: str) -> None:
     for _ in range(300):
         try:
             urllib.request.urlopen(url, timeout=5).close()
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             time.sleep(0.1)
         else:
             return
