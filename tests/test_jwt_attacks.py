@@ -149,7 +149,6 @@ NOW = int(time.time())
         {"nbf": "soon"},
     ],
     ids=lambda change: next(iter(change)),  # not the values, which tell the time
-    ids=repr,
 )
 def test_abuse_15_a_claim_of_the_wrong_kind_is_refused_even_when_signed(
     change: Claims, claims: Claims
