@@ -12,6 +12,7 @@ from allauth.socialaccount.models import SocialApp, SocialToken
 from django.conf import settings
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
+from django.views.generic import RedirectView
 
 from policies import device, sso
 
@@ -20,6 +21,7 @@ admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-a
 # Rows of these tables would do nothing here.
 admin.site.unregister([EmailAddress, SocialApp, SocialToken])
 
+to_account = RedirectView.as_view(pattern_name="account")
 oidc = "accounts/oidc/<slug:provider_id>/login/"
 
 urlpatterns: list[URLPattern | URLResolver] = [
@@ -29,6 +31,8 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("logout/", account.logout, name="logout"),
     path("device/", device.confirm, name="device"),
     path("accounts/inactive/", account.account_inactive, name="account_inactive"),
+    # Who has no password here gets none: the institution decides who may sign in.
+    path("accounts/no-password/", to_account, name="account_set_password"),
     path("accounts/password/", account.password_change, name="account_change_password"),
     path("accounts/reauthenticate/", account.reauthenticate, name="account_reauthenticate"),
     path("accounts/cancelled/", social.login_cancelled, name="socialaccount_login_cancelled"),

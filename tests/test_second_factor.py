@@ -15,6 +15,7 @@ from rest_framework.test import APIClient
 
 from policies.models import AuditEvent, User
 from policies.second_factor import MFAAdapter
+from policies.sessions import begin_session
 from tests.conftest import PASSWORD, People
 
 pytestmark = pytest.mark.django_db
@@ -145,6 +146,59 @@ def test_the_pages_need_no_inline_script(secret: str) -> None:
     scripts = [part.split(">")[0] for part in page.split("<script")[1:]]
     assert scripts
     assert all('src="/static/' in tag or 'type="application/json"' in tag for tag in scripts)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "password/",
+        "inactive/",
+        "cancelled/",
+        "reauthenticate/",
+        "2fa/",
+        "2fa/reauthenticate/",
+        "2fa/totp/deactivate/",
+        "2fa/recovery-codes/",
+        "2fa/recovery-codes/generate/",
+        "2fa/recovery-codes/download/",
+        "2fa/webauthn/",
+        "2fa/webauthn/add/",
+    ],
+)
+def test_every_page_of_the_account_can_be_shown(secret: str, page: str) -> None:
+    client = Client()
+    password(client)
+    client.post("/accounts/2fa/authenticate/", {"code": code(secret, time.time())})
+    client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+    assert client.get(f"/accounts/{page}").status_code == 200
+
+
+def test_who_has_no_password_here_cannot_give_themselves_one(people: People) -> None:
+    """They would get in after their institution has locked them out."""
+    people.alice.set_unusable_password()
+    people.alice.save()
+    client = Client()
+    client.force_login(people.alice)
+    page = client.get("/accounts/password/", follow=True)
+    assert page.redirect_chain[-1][0] == "/account/"
+    given = {"password1": "correct-horse-2", "password2": "correct-horse-2", "oldpassword": ""}
+    client.post("/accounts/password/", given)
+    people.alice.refresh_from_db()
+    assert not people.alice.has_usable_password()
+
+
+def test_changing_the_password_ends_the_sessions_of_programs(people: People) -> None:
+    """ABUSE 18."""
+    access = begin_session(people.alice).access
+    client = Client()
+    password(client, "alice")
+    new = "another-horse-battery"
+    given = {"oldpassword": PASSWORD, "password1": new, "password2": new}
+    assert client.post("/accounts/password/", given).status_code == 302
+    assert client.get("/account/").status_code == 200
+    program = APIClient()
+    program.credentials(HTTP_AUTHORIZATION=f"Bearer {access}")
+    assert program.get("/api/v1/auth/whoami/").status_code == 401
 
 
 # -- Obliged to have one ------------------------------------------------------------------------

@@ -162,6 +162,8 @@ def test_a_security_key_is_added_and_asked_for_at_the_next_sign_in(page: Page, s
     page.get_by_label("Name").fill("blue key")
     page.get_by_role("button", name="Add").click()
     page.wait_for_url(re.compile("recovery-codes"))
+    page.goto(f"{site}/accounts/2fa/webauthn/")
+    assert page.get_by_text("blue key").is_visible()
     page.get_by_role("button", name="Sign out").click()
     sign_in(page, site)
     page.wait_for_url(re.compile("/accounts/2fa/authenticate/"))
