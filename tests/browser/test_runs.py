@@ -39,6 +39,7 @@ def test_filters_apply_while_typing_and_are_in_the_address(visit: Visit) -> None
     titles = alice.page.locator(".runs a.what")
     expect(titles.first).to_contain_text("grid_scan")
     assert all("grid_scan" in title for title in titles.all_inner_texts())
+    expect(alice.page.locator("#told")).to_have_text(f"{titles.count()} runs on this page")
     alice.page.reload()
     assert alice.page.get_by_label("Plan").input_value() == "grid_scan"
     expect(titles.first).to_contain_text("grid_scan")
