@@ -1,6 +1,7 @@
 """All addresses of the service."""
 
 from django.contrib import admin
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
@@ -8,6 +9,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from broker_site import health
 from broker_site.metrics import metrics
 from broker_site.problems import NOT_FOUND, error_view
+from events.admin_views import data_rates
 from policies import account_urls
 from policies.pages import account
 from policies.release import release
@@ -19,6 +21,12 @@ api: list[URLPattern | URLResolver] = [
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
 ]
 
+
+def nothing_here(request: HttpRequest, named: str) -> HttpResponse:
+    """In place of the admin's view-on-site, which tells all staff whether a row exists."""
+    raise Http404
+
+
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="runs"), name="home"),
     path("", include("headers.page_urls")),
@@ -26,6 +34,8 @@ urlpatterns = [
     path("proposals/<str:proposal_id>/release/", release, name="release"),
     path("api/v1/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    path("admin/data-rates/<str:name>/", admin.site.admin_view(data_rates), name="data-rates"),
+    path("admin/r/<path:named>", nothing_here),
     path("admin/", admin.site.urls),
     path("", include(account_urls)),
     path("livez", health.livez, name="livez"),
