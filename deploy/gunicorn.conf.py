@@ -6,6 +6,8 @@ that streams to a slow client does not keep the others from working.
 
 import os
 import shutil
+import socket
+import struct
 import tempfile
 from typing import Any
 
@@ -24,6 +26,18 @@ graceful_timeout = 30
 accesslog = None
 # Wrong settings end the server at once, with their one line, instead of restarting workers.
 preload_app = False
+
+
+# A client that neither sends nor takes anything for so long gives its thread back. Threads
+# are few: without this, as many idle connections as there are threads stop the service.
+IDLE_SECONDS = int(os.environ.get("BROKER_IDLE_SECONDS", "20"))
+
+
+def when_ready(server: Any) -> None:
+    limit = struct.pack("ll", IDLE_SECONDS, 0)  # connections have it from the socket they came by
+    for listener in server.LISTENERS:
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
 
 
 def child_exit(server: Any, worker: Any) -> None:
