@@ -34,3 +34,11 @@ def test_the_token_opens_the_metrics_from_anywhere(
     assert client.get("/metrics", headers={"Authorization": "Bearer wrong"}).status_code == 404
     settings.METRICS_TOKEN = ""
     assert client.get("/metrics", headers={"Authorization": "Bearer "}).status_code == 404
+
+
+def test_methods_that_somebody_makes_up_are_one_series(client: APIClient) -> None:
+    for number in range(3):
+        client.generic(f"MADEUP{number}", "/livez")
+    text = client.get("/metrics").content.decode()
+    assert 'method="other"' in text
+    assert "MADEUP" not in text
