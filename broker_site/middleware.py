@@ -33,8 +33,7 @@ class RequestContextMiddleware:
         observe(request, response, seconds["total"])
         response["X-Request-ID"] = request_id
         response["Server-Timing"] = server_timing(seconds)
-        if request.path.startswith("/api/"):
-            _forbid_sharing(response)
+        _forbid_sharing(request, response)
         # The path only: a query string may hold what a caller looks for.
         log.info(
             "request",
@@ -52,7 +51,10 @@ def _request_id(request: HttpRequest) -> str:
     return given if ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
 
 
-def _forbid_sharing(response: HttpResponse) -> None:
-    """Answers depend on who asks: no shared cache may keep them."""
-    response.setdefault("Cache-Control", "private, no-cache")
-    patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))
+def _forbid_sharing(request: HttpRequest, response: HttpResponse) -> None:
+    """Answers depend on who asks: no shared cache may keep them, unless they say so themselves."""
+    # What stands on these pages, such as recovery codes, is not for the browser's disk either.
+    secret = request.path.startswith("/accounts/")
+    response.setdefault("Cache-Control", "no-store" if secret else "private, no-cache")
+    if request.path.startswith("/api/"):
+        patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))
