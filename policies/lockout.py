@@ -5,6 +5,7 @@ network, which locks that name out from there, and of a network with any names. 
 never locked out as such, so that nobody can lock out a victim from elsewhere.
 """
 
+import unicodedata
 from typing import Any
 
 from axes.handlers.database import AxesDatabaseHandler
@@ -39,10 +40,15 @@ class SignInHandler(AxesDatabaseHandler):  # type: ignore[misc]  # untyped
 
 
 def name_of(request: HttpRequest, credentials: Credentials = None) -> str:
-    """The name that somebody signs in with, as it is counted: in whatever case."""
+    """The name that somebody signs in with, as it is counted: however it is spelt.
+
+    A directory takes a name in any case, in full-width letters, with spaces around or with
+    signs that nobody sees (RFC 4518); each spelling must not be one more set of guesses.
+    """
     given = credentials or request.POST
-    name = given.get("username") or given.get("login") or ""
-    return str(name).replace("\0", "").casefold()[:255]
+    name = unicodedata.normalize("NFKC", str(given.get("username") or given.get("login") or ""))
+    seen = (sign for sign in name.casefold() if unicodedata.category(sign)[0] not in "CZM")
+    return "".join(seen)[:255]
 
 
 def locked_out(

@@ -5,10 +5,11 @@ from typing import Any
 import pytest
 from django.conf import settings as configured
 from django.contrib.auth import authenticate
+from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from policies.lockout import FAILURES_OF_A_NETWORK
+from policies.lockout import FAILURES_OF_A_NETWORK, name_of
 from policies.models import AuditEvent
 from tests.conftest import PASSWORD, People
 
@@ -85,6 +86,17 @@ def test_abuse_21_the_login_page_says_so_as_a_page_with_retry_after(people: Peop
 def test_abuse_21_the_case_of_a_name_makes_no_other_name(spelling: str, people: People) -> None:
     fail(LIMIT, name=spelling)
     assert not is_open()
+
+
+@pytest.mark.parametrize(
+    "spelling", ["ａｌｉｃｅ", " alice", "alice  ", "ali\u200bce", "ali\u00adce", "ALICE\u2060"]
+)
+def test_abuse_21_spellings_that_a_directory_takes_for_the_same_name_are_counted_together(
+    spelling: str, people: People
+) -> None:
+    """As of RFC 4518: full-width letters, spaces around, signs that nobody sees."""
+    assert name_of(HttpRequest(), {"username": spelling}) == "alice"
+    assert name_of(HttpRequest(), {"username": "\u212aarl"}) == "karl"  # the sign for kelvin
 
 
 def test_abuse_21_rotating_x_forwarded_for_changes_nothing_without_proxies(
