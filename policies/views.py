@@ -249,7 +249,7 @@ class WhoAmIView(APIView):
             {
                 "user": known and {"username": known.username, "email": known.email},
                 "roles": _roles(known),
-                "proposals": _proposals(known),
+                "proposals": _proposals(known, request.auth),
                 "beamlines": _beamlines(known),
                 "authenticated_by": _method(request),
                 "token": told(request.auth) if isinstance(request.auth, APIToken) else None,
@@ -268,10 +268,13 @@ def _roles(user: User | None) -> list[str]:
     return [name for name, holds in roles.items() if holds]
 
 
-def _proposals(user: User | None) -> list[dict[str, Any]]:
+def _proposals(user: User | None, auth: object) -> list[dict[str, Any]]:
     if user is None:
         return []
     current = Membership.objects.current().filter(user=user, proposal__locked=False)
+    if isinstance(auth, APIToken) and auth.proposals is not None:
+        # Who holds a token for some proposals need not learn of the owner's others.
+        current = current.filter(proposal__proposal_id__in=auth.proposals)
     rows = current.order_by("proposal__proposal_id").values(
         "proposal__proposal_id", "proposal__title", "role", "expires"
     )

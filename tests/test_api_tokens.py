@@ -199,6 +199,15 @@ def test_abuse_20_a_token_stops_with_its_owner(with_token: Bearer, people: Peopl
     assert script.get(WHOAMI).status_code == 401
 
 
+def test_abuse_20_a_narrowed_token_does_not_tell_of_its_owners_other_proposals(
+    with_token: Bearer, people: People
+) -> None:
+    other = Proposal.objects.create(proposal_id="310009", title="not for scripts")
+    Membership.objects.create(proposal=other, user=people.alice)
+    told = with_token(proposals=["310000"]).get(WHOAMI).json()["proposals"]
+    assert [proposal["proposal_id"] for proposal in told] == ["310000"]
+
+
 def test_abuse_20_a_token_never_reads_more_than_its_owner_does_now(
     with_token: Bearer, people: People, recorder: Recorder
 ) -> None:
