@@ -167,7 +167,7 @@ def _hash(kind: str, code: str) -> str:
 @transaction.atomic
 def _ask(device_code: str) -> User | str:
     """The user who confirmed, once; else the error of RFC 8628."""
-    waiting = DeviceRequest.objects.select_for_update().select_related("user")
+    waiting = DeviceRequest.objects.select_for_update(of=("self",)).select_related("user")
     found = waiting.filter(device_code_hash=_hash("device code", device_code)).first()
     now = timezone.now()
     if found is None:

@@ -17,6 +17,7 @@ PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 SUITES = [
     "tests/test_access_rule.py",
     "tests/test_api_tokens.py",
+    "tests/test_device_flow.py",
     "tests/test_headers_list.py",
     "tests/test_import_policies.py",
     "tests/test_revocation.py",
