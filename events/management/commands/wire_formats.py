@@ -1,0 +1,72 @@
+"""python manage.py wire_formats: measures the wire formats anew, for docs/wire-formats.md."""
+
+import os
+import platform
+import re
+from argparse import ArgumentParser
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+
+from events.sources import PAGE_EVENTS, SMALL_ARRAY_BYTES
+from events.wire_study import CODECS, as_markdown, as_svg, inline_limit, of_payload, study
+
+TEXT = """# What the wire formats cost
+
+Measured by `python manage.py wire_formats` on {machine}: encode in the service, fetch over HTTP on
+loopback from another process, decode in Python; medians. Loopback flatters what is large: on a
+network of 1 Gbit/s a megabyte takes 8 ms more.
+
+What follows from it, in `events/sources.py`:
+
+- `SMALL_ARRAY_BYTES` = {small:,}: up to here an array travels inside its event document. {limit:,}
+  bytes of float64 take 1 ms as JSON, written by orjson and read by Python's own `json`; an array
+  fetched by itself costs a request of several. Beyond the limit, every event of a page would add
+  more than a few milliseconds that nobody may have asked for.
+- `PAGE_EVENTS` = {page:,}: longer columns are read as tables. The table of 10,000 rows shows what
+  columns save over text; of fewer rows either takes a few milliseconds.
+- The array route answers `octet-stream` to who accepts anything: nothing is as fast and as small,
+  for frames by two orders of magnitude. The table route answers JSON, which needs no library;
+  Arrow is what scripts should ask for.
+{protobuf}
+{tables}"""
+WITH_PROTOBUF = """- protobuf packs numbers one by one and needs a schema and a library on both
+  sides: not offered.
+"""
+
+
+class Command(BaseCommand):
+    help = "Measures the wire formats and writes docs/wire-formats.md with its pictures."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--folder", type=Path, default=settings.BASE_DIR / "docs")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        codecs = dict(CODECS)
+        if find_spec("google.protobuf"):
+            from events.wire_protobuf import CODEC
+
+            codecs["protobuf, packed"] = CODEC
+        costs = []
+        for cost in study(codecs):
+            self.stdout.write(f"{cost.payload}: {cost.format} {cost.total:.2f} ms, {cost.size} B")
+            costs.append(cost)
+        folder = options["folder"]
+        tables = as_markdown(costs)
+        for payload in dict.fromkeys(cost.payload for cost in costs):
+            name = f"wire-{re.sub('[^a-z0-9]+', '-', payload.lower()).strip('-')}.svg"
+            (folder / name).write_text(as_svg(of_payload(costs, payload)))
+            heading = f"## {payload[0].upper()}{payload[1:]}\n"
+            tables = tables.replace(heading, f"{heading}\n![{payload}]({name})\n")
+        text = TEXT.format(
+            machine=f"{os.cpu_count()} cores of {platform.machine()}",
+            small=SMALL_ARRAY_BYTES,
+            page=PAGE_EVENTS,
+            limit=inline_limit(),
+            protobuf=WITH_PROTOBUF if "protobuf, packed" in codecs else "",
+            tables=tables,
+        )
+        (folder / "wire-formats.md").write_text(text)
