@@ -308,7 +308,7 @@ def odd_runs(recorder: Recorder, people: People) -> Recorder:
     return recorder
 
 
-@settings(quick, max_examples=10)
+@settings(quick, max_examples=8)
 @given(chosen=filters)
 def test_a_filter_selects_from_what_the_caller_may_read_and_nothing_else(
     chosen: dict[str, str], odd_runs: Recorder, acting_as: Actor, people: People, commands: Commands
@@ -316,19 +316,19 @@ def test_a_filter_selects_from_what_the_caller_may_read_and_nothing_else(
     """ABUSE-CASES 3 and 5."""
     commands.sent.clear()
     everything = acting_as("dan").get("/api/v1/headers/", chosen).json()["results"]
+    parameters = {name: value for name, value in chosen.items() if name != "ordering"}
     for actor in ("alice", "bob", "sue", "nobody"):
+        client = acting_as(actor)
         access = access_of(getattr(people, actor, AnonymousUser()))
-        mine = acting_as(actor).get("/api/v1/headers/", chosen).json()["results"]
+        mine = client.get("/api/v1/headers/", chosen).json()["results"]
         allowed = [
             run
             for run in everything
             if access.allows(odd_runs.catalogs[run["catalog"]], run["start"])
         ]
         assert [run["uid"] for run in mine] == [run["uid"] for run in allowed]
-        parameters = {name: value for name, value in chosen.items() if name != "ordering"}
-        assert acting_as(actor).get("/api/v1/headers/count/", parameters).json() == {
-            "count": len(allowed)
-        }
+        counted = client.get("/api/v1/headers/count/", parameters).json()
+        assert counted == {"count": len(allowed)}
     sent = " ".join(str(event.command) for event in commands.sent)
     for operator in ("$where", "$function", "$accumulator", "$out", "$merge"):
         assert operator not in sent
