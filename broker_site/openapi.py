@@ -1,5 +1,6 @@
 """What the schema says of how callers authenticate, and of query parameters."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -45,3 +46,68 @@ def add_examples(result: dict[str, Any], **context: Any) -> dict[str, Any]:
                 if parameter["in"] == "path" and parameter["name"] in EXAMPLES:
                     parameter["example"] = EXAMPLES[parameter["name"]]
     return result
+
+
+PROBLEM = {
+    "type": "object",
+    "description": "What went wrong (RFC 9457)",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string", "description": "what to do about it"},
+    },
+}
+DESCRIPTIONS = {
+    304: "The caller's copy, named by If-None-Match, is still right",
+    400: "A parameter or the body is wrong; `detail` says which and how",
+    401: "The credentials are missing, wrong or not valid any more",
+    403: "Not allowed by these credentials, such as an API token without the scope",
+    404: "There is nothing here that the caller may read",
+    406: "Accept names no format that is offered",
+    409: "Several runs start with this key",
+    410: "The file is missing or unreadable; names the resource and its spec",
+    413: "Larger than one answer may be; says what would fit",
+    415: "The body is of a type that is not read here",
+    429: "Too many requests, bytes or failed sign-ins; Retry-After says when to go on",
+    501: "No handler for the spec, or recorded outside of this database",
+    503: "A database or the reader of files is away or busy; Retry-After says when to ask again",
+}
+ALWAYS = {400, 401, 403, 406, 429}
+READS_RUNS = re.compile(r"/api/v1/(headers|descriptors|events)/")
+READS_DATA = re.compile(r"/api/v1/(events/|headers/{key}/(documents|export|streams/.))")
+
+
+def add_problems(result: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: every route says which statuses it answers with."""
+    result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
+    for path, operations in result["paths"].items():
+        for method, operation in operations.items():
+            for status in sorted(_statuses(path, method)):
+                operation["responses"].setdefault(str(status), _response(status))
+    return result
+
+
+def _statuses(path: str, method: str) -> set[int]:
+    """What the route may answer with besides what its view declares."""
+    found = set(ALWAYS)
+    if method == "post":
+        found.add(415)
+    if "{" in path:
+        found.add(404)
+    if "{key}" in path:
+        found.add(409)
+    if READS_RUNS.match(path):
+        found |= {304, 503} if "{" in path else {503}
+    if READS_DATA.match(path):
+        found |= {304, 404, 410, 413, 501}
+    return found
+
+
+def _response(status: int) -> dict[str, Any]:
+    described: dict[str, Any] = {"description": DESCRIPTIONS[status]}
+    if status >= 400:
+        schema = {"$ref": "#/components/schemas/Problem"}
+        described["content"] = {"application/problem+json": {"schema": schema}}
+    return described

@@ -250,6 +250,7 @@ SPECTACULAR_SETTINGS = {
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "broker_site.openapi.add_examples",
+        "broker_site.openapi.add_problems",
     ],
 }
 
