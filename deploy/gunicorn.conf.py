@@ -28,16 +28,20 @@ accesslog = None
 preload_app = False
 
 
-# A client that neither sends nor takes anything for so long gives its thread back. Threads
-# are few: without this, as many idle connections as there are threads stop the service.
-IDLE_SECONDS = int(os.environ.get("BROKER_IDLE_SECONDS", "20"))
+# A client that sends nothing, or takes nothing, for so long gives its thread back. Threads are
+# few: without this, as many idle connections as there are threads stop the service.
+RECEIVE_SECONDS = 20
+SEND_SECONDS = 120  # who reads a stream may think about it in between
 
 
 def when_ready(server: Any) -> None:
-    limit = struct.pack("ll", IDLE_SECONDS, 0)  # connections have it from the socket they came by
+    # Connections have these limits from the socket that they came by.
     for listener in server.LISTENERS:
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-        listener.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, limit)
+        for option, seconds in (
+            (socket.SO_RCVTIMEO, RECEIVE_SECONDS),
+            (socket.SO_SNDTIMEO, SEND_SECONDS),
+        ):
+            listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
 
 
 def child_exit(server: Any, worker: Any) -> None:
