@@ -77,8 +77,12 @@ def test_the_page_is_accessible_small_and_fits_the_screen(
     keep_picture(person, f"{name}-{style}")
     assert violations(person) == []
     assert_within_budget(name, weights)
+    # A phone's browser would zoom out to fit what is too wide, innerWidth with it.
+    # The admin's wide tables are for a desk: there the page scrolls.
+    screen = person.page.viewport_size
+    assert screen is not None
     width = person.page.evaluate("document.documentElement.scrollWidth")
-    assert width <= person.page.evaluate("innerWidth")
+    assert width <= screen["width"] or name.startswith("admin")
 
 
 def draw_all(person: Visitor) -> None:
