@@ -140,7 +140,7 @@ def content(columns: Columns) -> tuple[pa.Schema, list[Any]]:
         return columns.schema, [exact(list(row.values())) for row in rows]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(batches())
 def test_viewing_gives_what_decoding_gives(found: list[list[Event]]) -> None:
     data = [raw(events) for events in found]
@@ -176,7 +176,7 @@ def plain_rows(events: list[Event]) -> list[Event]:
 NUMBERS = st.one_of(FLOATS, INT32, INT64, st.booleans(), st.none())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     st.lists(st.tuples(SEQ_NUMS, TIMES, st.one_of(FLOATS, st.none()), NUMBERS, TEXT), max_size=20),
     st.integers(1, 5),

@@ -177,5 +177,5 @@ def test_hidden_and_nonexistent_cost_the_same_commands(
         for key in (hidden, str(uuid.uuid4())[: len(hidden)]):
             commands.sent.clear()
             assert alice.get(f"{path}{key}/").status_code == 404
-            sent.append([event.command_name for event in commands.sent])
+            sent.append(sorted(commands.names))  # the catalogs are asked side by side
         assert sent[0] == sent[1]
