@@ -43,8 +43,9 @@ def access_of(user: User | AnonymousUser) -> Access:
     known = user if isinstance(user, User) and user.is_active else None
     rights: dict[str, set[str]] = defaultdict(set)
     overrides: dict[str, dict[str, str]] = defaultdict(dict)
+    asked = {"user": known.pk if known else None, "now": _stored(timezone.now())}
     with connection.cursor() as cursor:
-        cursor.execute(RIGHTS, {"user": known.pk if known else None, "now": _stored(timezone.now())})
+        cursor.execute(RIGHTS, asked)
         for kind, name, catalog, run_uid in cursor.fetchall():
             if kind == "override":
                 overrides[catalog][run_uid] = name
