@@ -59,14 +59,19 @@ class ArrayView(StreamView):
         return super().handle_exception(as_array_problem(error))
 
     def answer(
-        self, run: Run, etag: str | None, array: FieldArray, name: str, opened: ExitStack
+        self,
+        run: Run,
+        etag: str | None,
+        array: FieldArray,
+        name: str,
+        picture: Picture,
+        opened: ExitStack,
     ) -> HttpResponseBase:
         """The array in the format asked for; its headers only, to HEAD.
 
         opened: closed when the answer is sent.
         """
         request = self.request
-        picture = _picture(ArrayParameters.of(request))
         kind = FORMATS[request.accepted_renderer.format]
         kind.check(array.shape, array.dtype)
         headers = array_headers(array.shape, array.dtype)
@@ -128,7 +133,7 @@ class StreamArrayView(ArrayView):
             with phase("select"):
                 rows = opened.enter_context(closing(Rows(chosen, column)))
                 array = field_arrays.of_stream(rows, chosen, field, items, budget, head=head)
-            return self.answer(chosen.run, etag, array, name, opened)
+            return self.answer(chosen.run, etag, array, name, _picture(given), opened)
 
 
 class EventArrayView(ArrayView):
@@ -147,7 +152,8 @@ class EventArrayView(ArrayView):
         with phase("select"):
             key, budget = stream.data_keys[field], settings.RESPONSE_BYTES
             array = field_arrays.of_event(Events(run), event, key, field, items, budget)
-        return self.answer(run, etag, array, safe_name(run.uid, uid, field), ExitStack())
+        name = safe_name(run.uid, uid, field)
+        return self.answer(run, etag, array, name, _picture(given), ExitStack())
 
 
 def _given(request: Request) -> dict[str, Any]:

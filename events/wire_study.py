@@ -231,6 +231,7 @@ def served(body: bytes) -> Iterator[Callable[[], bytes]]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or a small body waits for an acknowledgement
 
         def do_GET(self) -> None:
             self.send_response(200)

@@ -16,9 +16,9 @@ from events.wire_study import CODECS, as_markdown, as_svg, inline_limit, of_payl
 
 TEXT = """# What the wire formats cost
 
-Measured by `python manage.py wire_formats` on {machine}: encode in the service, fetch over HTTP on
-loopback from another process, decode in Python; medians. Loopback flatters what is large: on a
-network of 1 Gbit/s a megabyte takes 8 ms more.
+Measured by `python manage.py wire_formats` on {machine}: encode in Python, fetch over
+HTTP on loopback from another process, decode in Python; medians. Loopback flatters what is large:
+on a network of 1 Gbit/s a megabyte takes 8 ms more.
 
 What follows from it, in `events/sources.py`:
 
@@ -28,9 +28,9 @@ What follows from it, in `events/sources.py`:
   more than a few milliseconds that nobody may have asked for.
 - `PAGE_EVENTS` = {page:,}: longer columns are read as tables. The table of 10,000 rows shows what
   columns save over text; of fewer rows either takes a few milliseconds.
-- The array route answers `octet-stream` to who accepts anything: nothing is as fast and as small,
-  for frames by two orders of magnitude. The table route answers JSON, which needs no library;
-  Arrow is what scripts should ask for.
+- The array route answers `octet-stream` to who accepts anything: nothing is as fast and as small;
+  a frame as JSON takes a hundred times as long. The table route answers JSON, which needs no
+  library; Arrow is what scripts should ask for.
 {protobuf}
 {tables}"""
 WITH_PROTOBUF = """- protobuf packs numbers one by one and needs a schema and a library on both
