@@ -19,7 +19,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from events import columns as module
-from events.columns import Columns, Field, Layout, read_columns
+from events import layouts
+from events.columns import Columns, Field, read_columns
+from events.layouts import Layout
 
 Event = dict[str, Any]
 
@@ -63,8 +65,11 @@ def table(
 @contextmanager
 def tuned(*, layout_rows: int, memory: int = module.MEMORY_BYTES, chunk: int = 1) -> Iterator[None]:
     """Make small batches take the ways that large ones take."""
-    with mock.patch.multiple(
-        module, LAYOUT_ROWS=layout_rows, MEMORY_BYTES=memory, CHUNK_BYTES=chunk, BLOCK_BYTES=1024
+    with (
+        mock.patch.multiple(
+            module, LAYOUT_ROWS=layout_rows, MEMORY_BYTES=memory, CHUNK_BYTES=chunk
+        ),
+        mock.patch.object(layouts, "BLOCK_BYTES", 1024),
     ):
         yield
 
