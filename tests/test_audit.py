@@ -94,6 +94,18 @@ def test_a_page_of_runs_is_told_once_and_names_the_restricted_ones(
     assert {catalog for catalog, _ in event.details["runs"]} == {"csx", "hxn"}
 
 
+def test_reading_the_values_of_a_field_is_told_with_the_fields(
+    world: People, acting_as: Actor, recorder: Recorder
+) -> None:
+    """Facets tell values of restricted runs without naming these."""
+    recorder.run("310000")
+    for actor in ("alice", "nobody"):
+        acting_as(actor).get(f"{HEADERS}facets/?fields=sample.name,scan_id&plan_name=scan")
+    (event,) = told("read")
+    assert (event.actor, event.result, event.run_uid) == ("alice", "facets", "")
+    assert event.details["fields"] == ["sample.name", "scan_id"]
+
+
 def test_what_is_not_sent_again_is_not_told_again(
     world: People, acting_as: Actor, recorder: Recorder
 ) -> None:
