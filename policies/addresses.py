@@ -21,7 +21,8 @@ def client_address(request: HttpRequest) -> Address | None:
         hops = forwarded.split(",")
         text = hops[-min(settings.NUM_PROXIES, len(hops))]
     try:
-        address = ip_address(text.strip())
+        # Without the interface of a link-local address, which no column of addresses takes.
+        address = ip_address(text.strip().partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped:

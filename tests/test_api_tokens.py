@@ -392,3 +392,7 @@ def test_an_address_that_cannot_be_read_is_none(settings: Settings) -> None:
     settings.NUM_PROXIES = 1
     assert client_address(request_from("10.0.0.1", "unknown")) is None
     assert client_address(request_from("")) is None
+
+
+def test_the_interface_of_a_link_local_address_is_left_out() -> None:
+    assert str(client_address(request_from("fe80::1%eth0"))) == "fe80::1"
