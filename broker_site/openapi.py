@@ -66,7 +66,7 @@ DESCRIPTIONS = {
     403: "Not allowed by these credentials, such as an API token without the scope",
     404: "There is nothing here that the caller may read",
     406: "Accept names no format that is offered",
-    409: "Several runs start with this key",
+    409: "Several runs start with this key; or events lack a value, or differ in shape",
     410: "The file is missing or unreadable; names the resource and its spec",
     413: "Larger than one answer may be; says what would fit",
     415: "The body is of a type that is not read here",
@@ -96,7 +96,7 @@ def _statuses(path: str, method: str) -> set[int]:
         found.add(415)
     if "{" in path:
         found.add(404)
-    if "{key}" in path:
+    if "{key}" in path or path.endswith("/data/{field}/"):
         found.add(409)
     if READS_RUNS.match(path):
         found |= {304, 503} if "{" in path else {503}

@@ -234,7 +234,7 @@ def test_an_answer_that_is_abandoned_frees_its_table(name: str) -> None:
     columns = columns_of(ROWS)
     answer = ENCODERS[name].encode(columns)
     next(answer)
-    answer.close()  # type: ignore[attr-defined]
+    answer.close()
     with pytest.raises(ValueError, match="closed"):
         next(columns.batches())
 
