@@ -42,7 +42,8 @@ def test_a_foreign_host_name_gets_into_no_link(
 ) -> None:
     for _ in range(2):
         recorder.run("312000")
-    answer = acting_as("nobody").get(API, {"page_size": 1}, **{header: "evil.example"})
+    foreign: dict[str, Any] = {header: "evil.example"}
+    answer = acting_as("nobody").get(API, {"page_size": 1}, **foreign)
     assert answer.status_code == (400 if header == "HTTP_HOST" else 200)
     assert b"evil.example" not in answer.content
 

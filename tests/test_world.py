@@ -120,34 +120,34 @@ FILTERS: list[tuple[Doc, Chooses]] = [
 def filters_choose_among_what_one_may_read(caller: Caller, ask: Ask) -> None:
     readable = WORLD.readable(caller)
     rng = random.Random(caller.name)
-    for query, chooses in rng.sample(FILTERS, 6):
+    for query, chooses in rng.sample(FILTERS, 4):
         expected = [run.key for run in readable if chooses(run)]
         listed = ask(f"{API}/headers/", page_size=1000, **query).json()["results"]
         assert [(run["catalog"], run["uid"]) for run in listed] == expected, query
         assert ask(f"{API}/headers/count/", **query).json() == {"count": len(expected)}, query
-    for proposal in rng.sample([*WORLD.visits, "no such proposal"], 3):
+    for proposal in rng.sample([*WORLD.visits, "no such proposal"], 2):
         expected = [run.key for run in readable if WORLD.proposal_of(run) == proposal]
         listed = ask(f"{API}/headers/", page_size=1000, proposal=proposal).json()["results"]
         assert [(run["catalog"], run["uid"]) for run in listed] == expected, proposal
 
 
 def a_word_or_value_of_a_hidden_run_is_found_by_nobody_else(caller: Caller, ask: Ask) -> None:
+    rng = random.Random(caller.name)
     for run in sample(caller):
-        expected = {"count": int(WORLD.may_read(caller, run))}
-        only_here = run.start["only_here"]
-        word = run.start["purpose"].split()[-1]
-        for query in (
-            {"query": json.dumps({"only_here": only_here})},
-            {"query": json.dumps({"stop.uid": (run.stop or {}).get("uid", "none")})},
+        only_here = json.dumps({"only_here": run.start["only_here"]})
+        ways = [
+            {"query": only_here},
             {"query": json.dumps({"descriptor.uid": run.descriptors[0]["uid"]})},
-            {"search": word, "query": json.dumps({"only_here": only_here})},
-        ):
-            if "stop.uid" in query["query"] and run.stop is None:
-                continue
-            assert ask(f"{API}/headers/count/", **query).json() == expected, (run, query)
-        facet = ask(f"{API}/headers/facets/", fields="only_here", catalog=run.catalog).json()
-        if expected["count"] == 0:
-            assert only_here not in json.dumps(facet)
+            {"query": only_here, "search": run.start["purpose"].split()[-1]},
+        ]
+        if run.stop:
+            ways.append({"query": json.dumps({"stop.uid": run.stop["uid"]})})
+        query = rng.choice(ways)
+        count = ask(f"{API}/headers/count/", **query).json()
+        assert count == {"count": int(WORLD.may_read(caller, run))}, (run, query)
+    told = ask(f"{API}/headers/facets/", fields="only_here").json()["only_here"]
+    readable = {run.start["only_here"] for run in WORLD.readable(caller)}
+    assert {item["value"] for item in told} <= readable
 
 
 def the_pages_list_what_one_may_read(caller: Caller, ask: Ask) -> None:
@@ -216,15 +216,14 @@ def descriptors_and_events_are_those_of_runs_one_may_read(caller: Caller, ask: A
 def prefixes_and_places_count_only_what_one_may_read(caller: Caller, ask: Ask) -> None:
     readable = WORLD.readable(caller)
     for run in sample(caller):
-        for length in (8, 12):
-            prefix = run.uid[:length]
-            uids = {other.uid for other in readable if other.uid.startswith(prefix)}
-            answer = ask(f"{API}/headers/{prefix}/")
-            assert answer.status_code == {0: 404, 1: 200}.get(len(uids), 409), (run, prefix)
-            if len(uids) == 1:
-                assert {answer.json()["uid"]} == uids
-            listed = ask(f"{API}/headers/", uid=prefix, page_size=1000).json()["results"]
-            assert {found["uid"] for found in listed} == uids
+        prefix = run.uid[: 8 if run.number % 2 else 12]
+        uids = {other.uid for other in readable if other.uid.startswith(prefix)}
+        answer = ask(f"{API}/headers/{prefix}/")
+        assert answer.status_code == {0: 404, 1: 200}.get(len(uids), 409), (run, prefix)
+        if len(uids) == 1:
+            assert {answer.json()["uid"]} == uids
+        listed = ask(f"{API}/headers/", uid=prefix, page_size=1000).json()["results"]
+        assert {found["uid"] for found in listed} == uids
     for place in (1, 2, len(readable), len(readable) + 1):
         answer = ask(f"{API}/headers/{-place}/")
         if 1 <= place <= len(readable):
@@ -321,7 +320,7 @@ def check_nothing_of(ask: Ask, run: Recorded, caller: Caller) -> None:
     """No route has a trace of the run."""
     of_run = f"{API}/headers/{run.uid}"
     assert ask(f"{of_run}/streams/").status_code == 404
-    for address in data_addresses(run):
+    for address in random.Random(caller.name).sample(data_addresses(run), 3):
         assert ask(address).status_code == (404 if reads_data(caller) else 403), address
     if not caller.by_token:
         assert ask(f"/runs/{run.uid}/", page=True).status_code == 404

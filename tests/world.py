@@ -319,10 +319,23 @@ def _ordinary(rng: random.Random, catalog: str, proposal: str, another: str) -> 
 
 def _odd(rng: random.Random, proposal: str) -> Doc:
     """What is no name of a proposal, or hardly one."""
-    values = [[proposal], [{"proposal_id": proposal}], {"proposal_id": [proposal]}, {}, [], None]
+    values: list[Any] = [
+        [proposal],
+        [{"proposal_id": proposal}],
+        {"proposal_id": [proposal]},
+        {},
+        [],
+        None,
+    ]
     values += [{"proposal_id": {"proposal_id": proposal}}, True, {"proposal_id": True}, "", 0.5]
     values += [f" {proposal}", f"{proposal} ", {"id": proposal}, {"proposal_id": 310000.5}, -3.0]
-    sessions = [[f"pass-{proposal}"], f"pass-{proposal}\n", f"PASS-{proposal}", "pass-", "pass-١"]
+    sessions: list[Any] = [
+        [f"pass-{proposal}"],
+        f"pass-{proposal}\n",
+        f"PASS-{proposal}",
+        "pass-",
+        "pass-١",
+    ]
     sessions += [
         f"xpass-{proposal}",
         310000,
