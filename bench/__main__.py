@@ -41,6 +41,8 @@ Membership.objects.get_or_create(proposal=proposal, user=User.objects.get(userna
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
+    for path in FOLDER.glob("policies.sqlite3*"):
+        path.unlink()
     with mongo(FOLDER) as (base, kind):
         uri = f"{base}/bench"
         catalogs = CATALOGS.format(uri=uri, folder=FOLDER / "data")

@@ -1,8 +1,9 @@
 """A lean HTTP client: one kept connection, as a script with a session has."""
 
 import http.client
-import json
 from typing import Any
+
+import orjson
 
 
 class Client:
@@ -10,15 +11,15 @@ class Client:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         self._headers: dict[str, str] = {}
         if credentials:
-            body = json.dumps(dict(zip(("username", "password"), credentials, strict=True)))
+            body = orjson.dumps(dict(zip(("username", "password"), credentials, strict=True)))
             tokens = self._send("POST", "/api/v1/auth/token/", body)
-            self._headers = {"Authorization": f"Bearer {json.loads(tokens)['access']}"}
+            self._headers = {"Authorization": f"Bearer {orjson.loads(tokens)['access']}"}
 
     def get(self, path: str) -> bytes:
         """The body of an answer, read whole. RuntimeError if it is an error."""
         return self._send("GET", path)
 
-    def _send(self, method: str, path: str, body: str | None = None) -> bytes:
+    def _send(self, method: str, path: str, body: bytes | None = None) -> bytes:
         headers = self._headers | ({"Content-Type": "application/json"} if body else {})
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
@@ -28,4 +29,4 @@ class Client:
         return content
 
     def get_json(self, path: str) -> Any:
-        return json.loads(self.get(path))
+        return orjson.loads(self.get(path))

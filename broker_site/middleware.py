@@ -1,11 +1,13 @@
 """What every request gets: an id, timings, one log line."""
 
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Callable
+from functools import cache
 
 import structlog
+from csp.utils import build_policy
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
 
@@ -32,6 +34,7 @@ class RequestContextMiddleware:
         seconds["total"] = time.perf_counter() - begin
         observe(request, response, seconds["total"])
         response["X-Request-ID"] = request_id
+        response.setdefault("Content-Security-Policy", _content_security_policy())
         response["Server-Timing"] = server_timing(seconds)
         _forbid_sharing(request, response)
         # The path only: a query string may hold what a caller looks for.
@@ -45,10 +48,16 @@ class RequestContextMiddleware:
         return response
 
 
+@cache
+def _content_security_policy() -> str:
+    """The one policy of all answers. csp's own middleware composes it anew, twice, for each."""
+    return str(build_policy())
+
+
 def _request_id(request: HttpRequest) -> str:
     """The caller's own id where it is harmless, so that logs of several services join."""
     given = request.headers.get("X-Request-ID", "")
-    return given if ACCEPTED_ID.fullmatch(given) else uuid.uuid4().hex
+    return given if ACCEPTED_ID.fullmatch(given) else secrets.token_hex(16)
 
 
 def _forbid_sharing(request: HttpRequest, response: HttpResponse) -> None:

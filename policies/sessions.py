@@ -9,6 +9,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import lru_cache
 from typing import Any, cast
 
 from django.conf import settings
@@ -152,15 +153,25 @@ def _signed(session: Session, kind: str, token_id: uuid.UUID, lifetime: timedelt
 
 def _claims(token: str, kind: str) -> Claims:
     """What a token says, after its signature, times, audience and kind are checked."""
-    try:
-        payload: dict[str, Any] = token_backend.decode(cast(Any, token))  # stubs ask for a Token
-    except (TokenBackendError, ValueError, TypeError, UnicodeError):
-        raise TokenRefused from None
+    payload = _payload(token)
     # The signature says who wrote it, not that it is well-formed.
     times = (payload.get("exp"), payload.get("iat"))
     if payload.get("token_type") != kind or any(type(value) is not int for value in times):
         raise TokenRefused
+    if payload["exp"] <= time.time():
+        raise TokenRefused("token expired")
     return Claims(str(payload.get("sub")), _uuid(payload.get("sid")), _uuid(payload.get("jti")))
+
+
+@lru_cache(maxsize=4096)
+def _payload(token: str) -> dict[str, Any]:
+    """What a token with a good signature says. Kept, because checking one again gives the same;
+    what changes with time, its end and its session, is asked for at each request.
+    """
+    try:
+        return token_backend.decode(cast(Any, token))  # stubs ask for a Token
+    except (TokenBackendError, ValueError, TypeError, UnicodeError):
+        raise TokenRefused from None
 
 
 def _uuid(value: object) -> uuid.UUID:
