@@ -16,9 +16,10 @@ ALLOWED = re.compile(r"\bLGPL|Lesser General Public", re.IGNORECASE)
 def licence(package: str) -> str:
     """What a package says of its licence, in any of the places where it may say it."""
     about = metadata(package)
-    fields = [about.get("License-Expression"), (about.get("License") or "").partition("\n")[0]]
+    expressions = about.get_all("License-Expression") or []
+    names = [text.partition("\n")[0] for text in about.get_all("License") or []]
     classifiers = [c for c in about.get_all("Classifier") or [] if c.startswith("License")]
-    told = " | ".join(text for text in [*fields, *classifiers] if text)
+    told = " | ".join(text for text in [*expressions, *names, *classifiers] if text)
     return told or UNTOLD.get(package, "")
 
 

@@ -25,9 +25,7 @@ def test_another_address_does_not_learn_that_there_are_metrics(
     assert client.get("/metrics", headers={"X-Forwarded-For": "10.1.0.1"}).status_code == 404
 
 
-def test_the_token_opens_the_metrics_from_anywhere(
-    client: APIClient, settings: Settings
-) -> None:
+def test_the_token_opens_the_metrics_from_anywhere(client: APIClient, settings: Settings) -> None:
     settings.METRICS_ALLOWED, settings.METRICS_TOKEN = [], "prometheus-token-of-the-tests"
     bearer = {"Authorization": "Bearer prometheus-token-of-the-tests"}
     assert client.get("/metrics", headers=bearer).status_code == 200

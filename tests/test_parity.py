@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parent.parent
 READER = ROOT / "tests" / "parity" / "read_with_databroker.py"
 PYTHON = ROOT / ".venv-databroker" / "bin" / "python"
 
+
 @pytest.fixture(scope="module")
 def demo_folder(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's runs, loaded; its files are in `data`."""

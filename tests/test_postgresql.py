@@ -23,6 +23,7 @@ SUITES = [
     "tests/test_revocation.py",
 ]
 
+
 @pytest.fixture
 def database_url() -> Iterator[str]:
     """A PostgreSQL of our own, reachable over a socket in a folder of its own only."""
