@@ -269,8 +269,8 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
 # Per principal and minute, or hour; 0: without limit. Counted by each process for itself.
-REQUESTS_USER = environment.integer("BROKER_RATE_USER", 6000)
-REQUESTS_ANON = environment.integer("BROKER_RATE_ANON", 600)
+REQUESTS_USER = environment.integer("BROKER_RATE_USER", 60_000)
+REQUESTS_ANON = environment.integer("BROKER_RATE_ANON", 6000)
 STREAM_BYTES_USER = environment.integer("BROKER_BYTES_USER", 2**40)
 STREAM_BYTES_ANON = environment.integer("BROKER_BYTES_ANON", 2**36)
 CACHES = {
