@@ -7,11 +7,12 @@ repeat what repeats or chooses, look around, or refer back.
 
 import re
 import warnings
+from importlib import import_module
+from typing import Any
 
 # The standard library's own parser of patterns; it is the only exact reader of them.
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser as sre_parser  # type: ignore[attr-defined]
-from typing import Any
+sre: Any = import_module("re._constants")
+sre_parser: Any = import_module("re._parser")
 
 MAX_PATTERN = 256
 MAX_REPEATS = 4

@@ -11,17 +11,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from importlib import import_module
 from itertools import product
-
-# The standard library's own parser of patterns; it is the only exact reader of them.
-from re import _constants as sre  # type: ignore[attr-defined]
-from re import _parser as sre_parser  # type: ignore[attr-defined]
 from typing import Any
 
 from bson import Code
 from bson.decimal128 import Decimal128
 
 from policies.conditions import All, AnyOf, Condition, Document, Filter, Not
+
+# The standard library's own parser of patterns; it is the only exact reader of them.
+sre: Any = import_module("re._constants")
+sre_parser: Any = import_module("re._parser")
 
 MAX_LITERALS = 64
 INT64 = range(-(2**63), 2**63)
