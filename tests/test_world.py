@@ -1,4 +1,4 @@
-"""Every route's answers to everybody are those of a slow, obvious reading of CONTRACT §3.
+"""Every route's answers to everybody are those of a slow, obvious reading of the access rule.
 
 The world is in world.py: more than 200 runs in two catalogs, 20 proposals, 15 people and
 what narrows their tokens. ABUSE-CASES 5, 6, 7, 9 and 20, all rules at once.
