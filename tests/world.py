@@ -1,7 +1,7 @@
 """A generated facility, and a slow and obvious reading of who may read what in it.
 
-`may_read` is the access rule once more, written from its text in the README: it asks one question after
-another about one person and one run. Nothing of `policies` that decides is used here.
+`may_read` is the access rule once more, written from its text in the README: it asks one
+question after another about one person and one run. Nothing of `policies` that decides is used.
 """
 
 import random
