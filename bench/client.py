@@ -1,15 +1,20 @@
 """A lean HTTP client: one kept connection, as a script with a session has."""
 
 import http.client
+import re
 from typing import Any
 
 import orjson
+
+TIMING = re.compile(r"(\w+);dur=([\d.]+)")
 
 
 class Client:
     def __init__(self, port: int, credentials: tuple[str, str] | None = None) -> None:
         self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
         self._headers: dict[str, str] = {}
+        self.timing: dict[str, float] = {}
+        """milliseconds of each phase of the last answer, as the service tells them"""
         if credentials:
             body = orjson.dumps(dict(zip(("username", "password"), credentials, strict=True)))
             tokens = self._send("POST", "/api/v1/auth/token/", body)
@@ -24,6 +29,9 @@ class Client:
         self._connection.request(method, path, body, headers)
         response = self._connection.getresponse()
         content = response.read()
+        self.timing = {
+            name: float(value) for name, value in TIMING.findall(response.headers["Server-Timing"])
+        }
         if response.status != 200:
             raise RuntimeError(f"{path}: {response.status} {content[:300]!r}")
         return content

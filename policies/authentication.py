@@ -4,6 +4,7 @@ from rest_framework.authentication import BaseAuthentication, SessionAuthenticat
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 
+from broker_site.timing import phase
 from policies.addresses import client_address
 from policies.models import APIToken, Session, User
 from policies.sessions import TokenRefused, session_of
@@ -21,7 +22,8 @@ class BearerAuthentication(BaseAuthentication):
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise AuthenticationFailed("Use 'Authorization: Bearer <token>'.")
-        credential = _credential(request, token.strip())
+        with phase("auth"):
+            credential = _credential(request, token.strip())
         _refuse_two_users(request, credential.user)
         return credential.user, credential
 

@@ -43,8 +43,7 @@ class AccessEnded(Exception):
 
 def access_for(request: Request | HttpRequest) -> Access:
     """What the caller may read, read from the database now."""
-    with phase("auth"):
-        user = request.user
+    user = request.user
     with phase("policy"):
         return _access(user, getattr(request, "auth", None))
 
