@@ -5,7 +5,7 @@ from typing import Any
 
 from rest_framework.renderers import BaseRenderer
 
-from broker_site.encoding import to_json
+from broker_site.renderers import JSONRenderer
 from events.wire import MSGPACK, to_msgpack
 
 
@@ -26,14 +26,5 @@ class MsgpackRenderer(BaseRenderer):
 
 def offered(format: str, media_type: str) -> type[BaseRenderer]:
     """A format that can be asked for, of a route that streams its answer by itself."""
-    attributes = {"format": format, "media_type": media_type, "charset": None, "render": _render}
-    return type(f"Offered_{format}", (BaseRenderer,), attributes)
-
-
-def _render(
-    self: BaseRenderer,
-    data: Any,
-    accepted_media_type: str | None = None,
-    renderer_context: Mapping[str, Any] | None = None,
-) -> bytes:
-    return to_json(data)
+    attributes = {"format": format, "media_type": media_type}
+    return type(f"Offered_{format}", (JSONRenderer,), attributes)

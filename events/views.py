@@ -31,7 +31,7 @@ from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.repositories import Run
-from headers.views import MAX_PAGE, RunView
+from headers.views import MAX_PAGE, RunView, page_link
 from policies.requests import access_for, guarded
 
 MAX_DESCRIPTORS = 100
@@ -134,8 +134,8 @@ class EventListView(EventView):
             sources = [events for events, _ in page.events]
             results = _filled(sources, results, externals, root)
         return {
-            "next": _page_link(request, page.next),
-            "previous": _page_link(request, page.previous),
+            "next": page_link(request, page.next),
+            "previous": page_link(request, page.previous),
             "results": [e | {"_links": link} for e, link in zip(results, links, strict=True)],
         }
 
@@ -247,12 +247,3 @@ def _chosen_fields(fields: str | None, descriptors: Iterable[Doc]) -> frozenset[
     if unknown := sorted(chosen - known):
         raise Problem(400, f"fields: no data key is named {', '.join(unknown)[:500]}.")
     return chosen
-
-
-def _page_link(request: Request, cursor: str | None) -> str | None:
-    """The address of the page that a cursor points at, with the parameters of this one."""
-    if cursor is None:
-        return None
-    query = request.query_params.copy()
-    query["cursor"] = cursor
-    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")

@@ -2,7 +2,7 @@
 
 import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
@@ -21,24 +21,21 @@ from broker_site.problems import Problem, as_problem
 from headers.catalogs import Catalog
 from headers.checkup import check_catalog, without_proposal
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
-from headers.models import RUNS_OF_CATALOGS, RunStart
+from headers.models import RUNS_OF_CATALOGS
 from headers.mongo import QueryRefused
 from headers.paging import run_page
 from headers.queries import parse_query
 from headers.repositories import Run
-from headers.selection import EXIT_STATUSES, Selection, moment, select, starting_with
+from headers.selection import EXIT_STATUSES, Selection, select, starting_with
 from headers.simulator import who_can_read
+from headers.views import moment_of
 from policies.access import Access
+from policies.admin_base import ReadOnlyAdmin
 from policies.audit import note_runs
 from policies.conditions import Filter, conjunction
 from policies.explain import explain
 from policies.models import User
 from policies.principals import access_of
-
-if TYPE_CHECKING:
-    ModelAdmin = admin.ModelAdmin[RunStart]
-else:
-    ModelAdmin = admin.ModelAdmin  # generic in the stubs only
 
 PAGE_SIZE = 50
 NOBODY = ("anonymous", "-")
@@ -62,7 +59,7 @@ class ExplainParameters(Parameters):
     user = PlainText(required=False, allow_blank=True, max_length=150)
 
 
-class RunAdmin(ModelAdmin):
+class RunAdmin(ReadOnlyAdmin):
     """Runs are read, never changed. Who may see the lists sees their own runs in them."""
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -70,15 +67,6 @@ class RunAdmin(ModelAdmin):
 
     def has_module_permission(self, request: HttpRequest) -> bool:
         return self.has_view_permission(request)
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_urls(self) -> list[URLPattern]:
         name = f"{self.opts.app_label}_{self.opts.model_name}"
@@ -134,7 +122,8 @@ class RunAdmin(ModelAdmin):
 
     @property
     def _catalog(self) -> Catalog:
-        return self.model.catalog
+        catalog: Catalog = self.model.catalog
+        return catalog
 
     def _require_permission(self, request: HttpRequest) -> None:
         if not self.has_view_permission(request):
@@ -204,8 +193,8 @@ def selected(catalog: Catalog, access: Access, given: dict[str, Any]) -> Selecti
     return select(
         parse_query("{}"),
         proposal=conjunction(*where),
-        since=_moment(catalog, given, "since"),
-        until=_moment(catalog, given, "until"),
+        since=moment_of(catalog, given, "since"),
+        until=moment_of(catalog, given, "until"),
         exit_status=given.get("exit_status"),
         search=words,
     )
@@ -217,13 +206,6 @@ def _looked_up(catalog: Catalog, access: Access, text: str) -> Filter | None:
         proposal = access.in_proposals(catalog, frozenset({text})).mongo()
         return {"$or": [{"scan_id": int(text)}, proposal, {"uid": starting_with(text)}]}
     return {"uid": starting_with(text)} if UID_LIKE.fullmatch(text) else None
-
-
-def _moment(catalog: Catalog, given: dict[str, Any], name: str) -> float | None:
-    try:
-        return moment(given[name], catalog.timezone) if name in given else None
-    except ValueError as error:
-        raise Problem(400, f"{name}: {error}") from None
 
 
 def _row(run: Run) -> dict[str, Any]:

@@ -14,14 +14,12 @@ from rest_framework import serializers
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 
-from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem, as_problem
 from headers import views
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
 from headers.merged import MergedRuns
 from headers.metadata_tree import tree
-from headers.paging import run_page
 from headers.plotting import field_kind, plot_plan
 from headers.queries import parse_query
 from headers.repositories import Run
@@ -153,15 +151,7 @@ def with_sample(given: Mapping[str, Any]) -> dict[str, Any]:
 def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
     given = RunListParameters.checked(filters)
     merged, selections = views.chosen_runs(request, with_sample(given))
-    bound = {k: v for k, v in given.items() if k not in ("cursor", "page_size")}
-    found = run_page(
-        merged,
-        selections,
-        given["page_size"],
-        salt=purpose("runs page", request.user.pk, sorted(bound.items())),
-        cursor=given.get("cursor"),
-        newest_first=given["ordering"] == "-time",
-    )
+    found = views.page_of("runs page", request, given, merged, selections)
     return {
         "runs": [summarize(run) for run in found.runs],
         "older": _link(filters, cursor=found.next),

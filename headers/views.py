@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
-from django.utils.http import urlencode
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -20,8 +19,8 @@ from broker_site.problems import Problem, not_found
 from headers.catalogs import Catalog
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
 from headers.mongo import CatalogUnavailable, QueryRefused
-from headers.paging import run_page
-from headers.queries import QueryError, field_path, parse_query
+from headers.paging import Page, run_page
+from headers.queries import Query, QueryError, field_path, parse_query
 from headers.repositories import Run, count_events
 from headers.selection import EXIT_STATUSES, Selection, moment, select
 from headers.streams import describe_streams, recorded_counts, stream_name
@@ -114,16 +113,7 @@ class HeaderListView(RunView):
         """Runs, newest first, one page at a time."""
         given = HeaderListParameters.of(request)
         merged, selections = chosen_runs(request, given)
-        bound = {k: v for k, v in given.items() if k not in ("cursor", "page_size")}
-        page = run_page(
-            merged,
-            selections,
-            given["page_size"],
-            salt=purpose("headers", request.user.pk, sorted(bound.items())),
-            cursor=given.get("cursor"),
-            newest_first=given["ordering"] == "-time",
-            descriptors=given.get("include") == "descriptors",
-        )
+        page = page_of("headers", request, given, merged, selections)
         content = {
             "next": page_link(request, page.next),
             "previous": page_link(request, page.previous),
@@ -184,8 +174,29 @@ def chosen_runs(
     """The catalogs that the filters leave, and what to select in each."""
     access = access_for(request)
     catalogs = [catalog for catalog in settings.CATALOGS if _is_chosen(catalog, given)]
-    selections = {catalog.name: _selection(catalog, access, given) for catalog in catalogs}
+    query = parse_query(given.get("query", "{}"))
+    selections = {c.name: _selection(c, access, query, given) for c in catalogs}
     return MergedRuns(catalogs, access), selections
+
+
+def page_of(
+    name: str,
+    request: Request,
+    given: Mapping[str, Any],
+    merged: MergedRuns,
+    selections: Mapping[str, Selection],
+) -> Page:
+    """The page that checked parameters ask for, of the list of this name."""
+    bound = {k: v for k, v in given.items() if k not in ("cursor", "page_size")}
+    return run_page(
+        merged,
+        selections,
+        given["page_size"],
+        salt=purpose(name, request.user.pk, sorted(bound.items())),
+        cursor=given.get("cursor"),
+        newest_first=given["ordering"] == "-time",
+        descriptors=given.get("include") == "descriptors",
+    )
 
 
 def _is_chosen(catalog: Catalog, given: Mapping[str, Any]) -> bool:
@@ -193,22 +204,25 @@ def _is_chosen(catalog: Catalog, given: Mapping[str, Any]) -> bool:
     return all(given.get(name, value) == value for name, value in wanted.items())
 
 
-def _selection(catalog: Catalog, access: Access, given: Mapping[str, Any]) -> Selection:
+def _selection(
+    catalog: Catalog, access: Access, query: Query, given: Mapping[str, Any]
+) -> Selection:
     proposal = given.get("proposal")
     return select(
-        parse_query(given.get("query", "{}")),
+        query,
         proposal=access.in_proposals(catalog, frozenset({proposal})).mongo() if proposal else None,
         plan_name=given.get("plan_name"),
         scan_id=given.get("scan_id"),
         uid=given.get("uid"),
-        since=_moment(catalog, given, "since"),
-        until=_moment(catalog, given, "until"),
+        since=moment_of(catalog, given, "since"),
+        until=moment_of(catalog, given, "until"),
         exit_status=given.get("exit_status"),
         search=given.get("search", ""),
     )
 
 
-def _moment(catalog: Catalog, given: Mapping[str, Any], name: str) -> float | None:
+def moment_of(catalog: Catalog, given: Mapping[str, Any], name: str) -> float | None:
+    """Epoch seconds of a time parameter; None if it is not given. Problem if it is no time."""
     if name not in given:
         return None
     try:
@@ -246,8 +260,9 @@ def page_link(request: Request, cursor: str | None) -> str | None:
     """The address of the page that a cursor points at, with the parameters of this one."""
     if cursor is None:
         return None
-    query = request.query_params.dict() | {"cursor": cursor}
-    return request.build_absolute_uri(f"{request.path}?{urlencode(query)}")
+    query = request.query_params.copy()
+    query["cursor"] = cursor
+    return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
 def missing(merged: MergedRuns) -> dict[str, list[str]]:
