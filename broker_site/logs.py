@@ -2,32 +2,39 @@
 
 import logging
 import logging.config
+import sys
+from typing import Any
 
 import structlog
 from structlog.typing import Processor
 
+from broker_site.encoding import to_json
+
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
-    structlog.stdlib.add_log_level,
-    structlog.stdlib.add_logger_name,
+    structlog.processors.add_log_level,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 
 
 def configure_logging(json_lines: bool) -> None:
-    """Sends structlog's and the standard library's records through one formatter."""
-    last: list[Processor] = [structlog.dev.ConsoleRenderer(colors=False)]
+    """Writes lines of structlog at once, and those of the standard library in the same form."""
+    written: list[Processor] = [structlog.dev.ConsoleRenderer(colors=False)]
     if json_lines:
-        last = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        written = [
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(serializer=_json),
+        ]
     structlog.configure(
-        processors=[*SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
-        logger_factory=structlog.stdlib.LoggerFactory(),
+        processors=[*SHARED, *written],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
     formatter = {
         "()": structlog.stdlib.ProcessorFormatter,
-        "foreign_pre_chain": SHARED,
-        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        "foreign_pre_chain": [*SHARED, structlog.stdlib.add_logger_name],
+        "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, *written],
     }
     logging.config.dictConfig(
         {
@@ -40,3 +47,7 @@ def configure_logging(json_lines: bool) -> None:
             "loggers": {"django.request": {"level": "ERROR"}, "django.server": {"level": "ERROR"}},
         }
     )
+
+
+def _json(event: Any, **options: Any) -> str:
+    return to_json(event).decode()

@@ -15,6 +15,8 @@ class ContentNegotiation(DefaultContentNegotiation):
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         offered = list(renderers)
+        if "format" not in request.query_params and _takes(request, offered[0]):
+            return offered[0], offered[0].media_type
         try:
             chosen: tuple[BaseRenderer, str]
             chosen = super().select_renderer(request, offered, format_suffix)
@@ -31,3 +33,8 @@ class ContentNegotiation(DefaultContentNegotiation):
             names = ", ".join(sorted({renderer.format for renderer in renderers}))
             raise ValidationError({"format": f"is not offered here; use one of {names}."})
         return offered
+
+
+def _takes(request: Request, renderer: BaseRenderer) -> bool:
+    """Whether the Accept header says so plainly, as that of nearly every program does."""
+    return request.META.get("HTTP_ACCEPT", "*/*") in ("*/*", renderer.media_type)

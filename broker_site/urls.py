@@ -15,9 +15,9 @@ from policies.pages import account
 from policies.release import release
 
 api: list[URLPattern | URLResolver] = [
-    path("auth/", include("policies.urls")),
     path("", include("headers.urls")),
     path("", include("events.urls")),
+    path("auth/", include("policies.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
 ]
 
@@ -28,11 +28,11 @@ def nothing_here(request: HttpRequest, named: str) -> HttpResponse:
 
 
 urlpatterns = [
+    path("api/v1/", include(api)),  # what is asked for most is looked at first
     path("", RedirectView.as_view(pattern_name="runs"), name="home"),
     path("", include("headers.page_urls")),
     path("account/", account, name="account"),
     path("proposals/<str:proposal_id>/release/", release, name="release"),
-    path("api/v1/", include(api)),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
     path("admin/data-rates/<str:name>/", admin.site.admin_view(data_rates), name="data-rates"),
     path("admin/r/<path:named>", nothing_here),

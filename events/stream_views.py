@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
-from rest_framework.response import Response
 
 from broker_site.parameters import Parameters
 from events.availability import unavailable_fields
@@ -13,7 +13,7 @@ from headers.views import RunView, cached_response, streams
 
 class StreamsView(RunView):
     @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request, key: str) -> Response:
+    def get(self, request: Request, key: str) -> HttpResponse:
         """The streams of a run: their fields, shapes, units and numbers of events."""
         Parameters.of(request)
         run = self.run(key)

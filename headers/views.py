@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
@@ -151,7 +152,7 @@ class HeaderFacetsView(RunView):
 
 class HeaderDetailView(RunView):
     @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request, key: str) -> Response:
+    def get(self, request: Request, key: str) -> HttpResponse:
         """One run, with its descriptors and streams."""
         Parameters.of(request)
         run = self.run(key)
@@ -161,7 +162,7 @@ class HeaderDetailView(RunView):
 
 class DescriptorDetailView(RunView):
     @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request, uid: str) -> Response:
+    def get(self, request: Request, uid: str) -> HttpResponse:
         """An event descriptor as it is stored."""
         Parameters.of(request)
         run, descriptor = self.runs().of_descriptor(uid)
@@ -276,15 +277,18 @@ def missing_warning(merged: MergedRuns) -> dict[str, str]:
     return {"Warning": f'199 - "no answer from {", ".join(merged.unavailable)}"'}
 
 
-def cached_response(request: Request, run: Run, content: Any) -> Response:
+def cached_response(request: Request, run: Run, content: Any) -> HttpResponse:
     """An answer about a run; of a complete one, a caller's copy with the same ETag will do."""
-    response = Response(content)
-    if run.stop is None:
-        return response
     written = to_json(content)
-    kind = request.accepted_renderer.format
-    etag = f'"{hashlib.blake2b(written + kind.encode(), digest_size=16).hexdigest()}"'
-    response["ETag"] = etag
-    if is_known(request, etag):
-        return Response(status=304, headers={"ETag": etag})
+    renderer = request.accepted_renderer
+    response = (
+        HttpResponse(written, renderer.media_type)
+        if renderer.format == "json"
+        else Response(content)
+    )
+    if run.stop is not None:
+        digest = hashlib.blake2b(written + renderer.format.encode(), digest_size=16)
+        response["ETag"] = etag = f'"{digest.hexdigest()}"'
+        if is_known(request, etag):
+            return Response(status=304, headers={"ETag": etag})
     return response

@@ -15,7 +15,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -58,9 +58,9 @@ class ReadRun(Protocol):
 
 @dataclass
 class Read:
-    """An event about runs that somebody read, and those runs: (catalog, uid, proposal)."""
+    """What an event about runs says, and the runs that were read: (catalog, uid, proposal)."""
 
-    event: AuditEvent
+    fields: dict[str, Any]
     runs: list[tuple[str, str, str]] = field(default_factory=list)
 
 
@@ -69,12 +69,12 @@ class Read:
 
 def record(kind: AuditEvent.Kind, **fields: Any) -> None:
     """Writes an event now, in the transaction at hand."""
-    event_of(kind, request_at_hand.get(), **fields).save()
+    _event(_told(kind, request_at_hand.get(), **fields)).save()
 
 
 def record_soon(kind: AuditEvent.Kind, request: HttpRequest, **fields: Any) -> None:
     """Writes an event within a few seconds, whatever becomes of this process short of a kill."""
-    trail.put(Read(event_of(kind, request, **fields)))
+    trail.put(Read(_told(kind, request, **fields)))
 
 
 def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) -> None:
@@ -82,7 +82,7 @@ def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) ->
     if not _user(request).pk:
         return  # Nobody in particular reads what is public, and nothing else.
     told = [(run.catalog.name, str(run.uid), run.proposal or "") for run in runs]
-    trail.put(Read(event_of(Kind.READ, request, **fields), told))
+    trail.put(Read(_told(Kind.READ, request, **fields), told))
 
 
 def note_runs(runs: Iterable[ReadRun]) -> None:
@@ -107,23 +107,34 @@ def because(reason: str) -> Iterator[None]:
         _reason.reset(token)
 
 
-def event_of(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> AuditEvent:
-    """An event with what the request says about its circumstances. `user` names the actor."""
+def _told(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> dict[str, Any]:
+    """The fields of an event, with what the request says about its circumstances.
+
+    `user` names the actor.
+    """
     user = fields.pop("user", None)
-    known: dict[str, Any] = {"credential": "command"}
+    known: dict[str, Any] = {"kind": kind, "time": timezone.now(), "credential": "command"}
     if request is not None:
         user = user or _user(request)
-        address = client_address(request)
-        known = {
+        known |= {
             "credential": _credential(request),
-            "address": address and str(address),
+            "address": client_address(request),
             "route": f"{request.method} {request.path}",
             "request_id": structlog.contextvars.get_contextvars().get("request_id", ""),
         }
     if user is not None and user.pk:
         known |= {"actor": user.get_username(), "actor_pk": user.pk}
-    times = {"time": fields.pop("time", timezone.now())}
-    return AuditEvent(kind=kind, **times, **_cleaned(known | fields))
+    return known | fields
+
+
+def _event(fields: dict[str, Any]) -> AuditEvent:
+    """The row, with texts that the database takes and that fit."""
+    cleaned = {name: value if name == "time" else storable(value) for name, value in fields.items()}
+    for name, value in cleaned.items():
+        longest = getattr(AuditEvent._meta.get_field(name), "max_length", None)
+        if isinstance(value, str) and longest:
+            cleaned[name] = value[:longest]
+    return AuditEvent(**cleaned)
 
 
 def _user(request: HttpRequest) -> Any:
@@ -142,16 +153,6 @@ def _credential(request: HttpRequest) -> str:
 def _runs_read(request: HttpRequest) -> list[ReadRun]:
     runs: list[ReadRun] = request.__dict__.setdefault("_runs_read", [])
     return runs
-
-
-def _cleaned(fields: dict[str, Any]) -> dict[str, Any]:
-    """Texts that the database takes, and that fit."""
-    cleaned = {name: storable(value) for name, value in fields.items()}
-    for name, value in cleaned.items():
-        longest = getattr(AuditEvent._meta.get_field(name), "max_length", None)
-        if isinstance(value, str) and longest:
-            cleaned[name] = value[:longest]
-    return cleaned
 
 
 def storable(value: Any) -> Any:
@@ -258,7 +259,7 @@ def _begins_lockout(request: HttpRequest | None) -> bool:
 
 
 def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any) -> None:
-    event_of(kind, request or request_at_hand.get(), **fields).save()
+    _event(_told(kind, request or request_at_hand.get(), **fields)).save()
 
 
 # -- What became of a request ----------------------------------------------------------------
@@ -325,7 +326,7 @@ def _restricted(read: Read, public: set[str]) -> AuditEvent | None:
     runs = [run for run in read.runs if run[2] not in public]
     if read.runs and not runs:
         return None
-    event = read.event
+    event = _event(read.fields)
     if len(read.runs) == 1:
         event.catalog, event.run_uid, event.proposal = (text[:100] for text in runs[0])
     elif runs:
@@ -364,7 +365,7 @@ class Trail:
         self._closing.set()
         if self._thread is not None:
             self._thread.join(timeout=20)
-        self._deliver(self._gather(0))
+        self._write_waiting()
 
     def _begin(self) -> None:
         # Also begins anew in a forked process, where the thread is not alive.
@@ -376,24 +377,21 @@ class Trail:
                 self._thread.start()
 
     def _run(self) -> None:
-        while not self._closing.is_set():
-            self._deliver(self._gather(self._seconds))
-        while batch := self._gather(0):
-            self._deliver(batch)
+        # It sleeps in between: woken by each event, it would take turns with its readers.
+        while not self._closing.wait(self._seconds):
+            self._write_waiting()
+        self._write_waiting()
         connection.close()
 
-    def _gather(self, seconds: float) -> list[Read]:
-        """What is waiting, and what comes within this time, up to a batch."""
+    def _write_waiting(self) -> None:
+        while batch := self._next_batch():
+            self._deliver(batch)
+
+    def _next_batch(self) -> list[Read]:
         batch: list[Read] = []
-        until = time.monotonic() + seconds
-        while len(batch) < BATCH:
-            try:
-                left = 0.0 if self._closing.is_set() else max(0.0, until - time.monotonic())
-                # In small steps, so that the end of the process need not wait long.
-                batch.append(self._waiting.get(left > 0, min(left, 0.2) or None))
-            except queue.Empty:
-                if left <= 0:
-                    break
+        with suppress(queue.Empty):
+            while len(batch) < BATCH:
+                batch.append(self._waiting.get_nowait())
         return batch
 
     def _deliver(self, batch: list[Read]) -> None:
@@ -414,7 +412,7 @@ class Trail:
 
     def _give_to_the_log(self, batch: list[Read]) -> None:
         for read in batch:
-            event = {name: str(value) for name, value in vars(read.event).items() if name[0] != "_"}
+            event = {name: str(value) for name, value in read.fields.items()}
             log.error("audit event not stored", audit_event=event, runs=read.runs)
 
 

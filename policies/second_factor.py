@@ -38,9 +38,10 @@ class StaffSecondFactorMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if request.path.startswith(OPEN) or not isinstance(request.user, User):
+        user = getattr(request, "user", None)  # a program's is not known yet
+        if request.path.startswith(OPEN) or not isinstance(user, User):
             return self.get_response(request)
-        if not _lacks_factor(request.user):
+        if not _lacks_factor(user):
             return self.get_response(request)
         if request.path.startswith("/api/"):
             detail = "Staff need a second factor: set one up at /accounts/2fa/ first."

@@ -61,8 +61,11 @@ class ByteBudget:
 
 def _count(what: str, who: str, amount: int, seconds: int) -> int:
     key = f"{what}:{who}:{int(time.time() // seconds)}"
-    cache.add(key, 0, 2 * seconds)
-    return cache.incr(key, amount)
+    try:
+        return cache.incr(key, amount)
+    except ValueError:  # the first in this window
+        cache.add(key, 0, 2 * seconds)
+        return cache.incr(key, amount)
 
 
 def _left(seconds: int) -> float:
