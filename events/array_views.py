@@ -151,7 +151,8 @@ class EventArrayView(ArrayView):
             return same
         with phase("select"):
             key, budget = stream.data_keys[field], settings.RESPONSE_BYTES
-            array = field_arrays.of_event(Events(run), event, key, field, items, budget)
+            head = request.method == "HEAD"
+            array = field_arrays.of_event(Events(run), event, key, field, items, budget, head=head)
         name = safe_name(run.uid, uid, field)
         return self.answer(run, etag, array, name, _picture(given), ExitStack())
 

@@ -150,11 +150,16 @@ def _external(
     events, reader = Events(stream.run), array_reader(stream.run.catalog)
     ids = list(_ids(rows, asked.rows[:1] if head else asked.rows))
     datums = _datums(events, asked.rows, ids[:LOOKUP_IDS])
-    layout = reader.describe(datums[:1])
+    if len(asked.rows) == 1 and not head:
+        layout, values = reader.glance(datums[0], asked.items, (asked.count,))
+    else:
+        layout, values = reader.describe(datums[:1]), None
     selection = asked.selection(layout.shape, layout.dtype.itemsize)
     inner, stacked = Selection(selection.axes[1:]), isinstance(asked.axis, range)
 
     def read() -> ArrayData:
+        if values is not None:
+            return array_of(values.reshape(selection.shape))
         every = datums + _datums(events, asked.rows[LOOKUP_IDS:], ids[LOOKUP_IDS:])
         return reader.read(every, inner, layout, stacked=stacked)
 
@@ -284,15 +289,17 @@ def of_event(
     field: str,
     items: Sequence[Item],
     budget: int,
+    *,
+    head: bool,
 ) -> FieldArray:
-    """A field, of this data key, of one event. Raises as `of_stream` does."""
+    """A field, of this data key, of one event; no values if `head`. Raises as `of_stream` does."""
     data = event.get("data")
     value = data.get(field) if isinstance(data, Mapping) else None
     if key.get("external"):
         _require_reference(key, field)
         externals = {str(event.get("descriptor")): frozenset({field})}
         if ids := list(datum_ids(event, externals).values()):
-            return _file_of_event(events, event, key, ids, items, budget)
+            return _file_of_event(events, event, key, ids, items, budget, head)
     if value is None:
         raise NoValue(f"Event {event.get('uid')} has no value of {field!r}.")
     if isinstance(value, str):
@@ -316,21 +323,26 @@ def _file_of_event(
     ids: list[str],
     items: Sequence[Item],
     budget: int,
+    head: bool,
 ) -> FieldArray:
     reader = array_reader(events.run.catalog)
     references = events.references(ids)
     if ids[0] not in references:
         raise Unrecorded(f"Event {event.get('uid')} refers to what is not recorded with this run.")
     datums = [as_datum(references[ids[0]])]
-    layout = reader.describe(datums)
+    if head:
+        layout, values = reader.describe(datums), None
+    else:
+        layout, values = reader.glance(datums[0], items, ())
     selection = resolve(items, layout.shape)
     check_budget(selection, layout.dtype.itemsize, budget)
-    return FieldArray(
-        selection.shape,
-        layout.dtype,
-        shape_warning(key, layout.shape),
-        lambda: reader.read(datums, selection, layout, stacked=False),
-    )
+
+    def read() -> ArrayData:
+        if values is not None:
+            return array_of(values)
+        return reader.read(datums, selection, layout, stacked=False)
+
+    return FieldArray(selection.shape, layout.dtype, shape_warning(key, layout.shape), read)
 
 
 # Both --------------------------------------------------------------------------------------------

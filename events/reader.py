@@ -38,7 +38,7 @@ from events.assets import (
     Resource,
     Roots,
 )
-from events.slices import Axis, Selection, span
+from events.slices import Axis, Item, Selection, span
 
 BLOCK_BYTES = 4 * 2**20
 MAX_BLOCK_BYTES = 512 * 2**20
@@ -86,6 +86,17 @@ class Read(Describe):
 
     inner: tuple[Axis, ...]
     expected: Layout
+
+
+@dataclass(frozen=True)
+class Glance(Describe):
+    """The same of a single event; if what a slice takes of it is little, put that there as well.
+
+    items: the slice, over axes of the lengths `before` and then those of the event.
+    """
+
+    items: Sequence[Item]
+    before: tuple[int, ...]
 
 
 class ReaderProcess:
@@ -272,8 +283,23 @@ class ArrayReader:
         """
         request = Describe(_by_resource(datums), self.roots, self.handlers)
         answer, _ = self.pool.result(self.pool.submit(request))
-        shape, chunks = tuple(answer["shape"]), tuple(answer["chunks"])
-        return Layout(shape, np.dtype(answer["dtype"]), chunks)
+        return _layout(answer)
+
+    def glance(
+        self, datum: Datum, items: Sequence[Item], before: tuple[int, ...]
+    ) -> tuple[Layout, Array | None]:
+        """What `describe` tells of one event, and what a slice takes of it if that is little.
+
+        One question to a reader instead of two. The slice is over axes of the lengths `before`
+        and then those of the event; the values have the axes of the event alone. Raises as
+        `describe` does.
+        """
+        request = Glance(_by_resource([datum]), self.roots, self.handlers, items, before)
+        answer, values = self.pool.result(self.pool.submit(request))
+        layout = _layout(answer)
+        if not values:
+            return layout, None
+        return layout, np.ndarray(answer["taken"], layout.dtype, buffer=values)
 
     def read(
         self, datums: Sequence[Datum], inner: Selection, layout: Layout, *, stacked: bool = True
@@ -318,6 +344,10 @@ class ArrayReader:
     ) -> Array:
         _, values = self.pool.result(future)
         return np.ndarray(shape, layout.dtype, buffer=values)
+
+
+def _layout(answer: dict[str, Any]) -> Layout:
+    return Layout(tuple(answer["shape"]), np.dtype(answer["dtype"]), tuple(answer["chunks"]))
 
 
 def _by_resource(datums: Sequence[Datum]) -> list[tuple[Resource, list[Kwargs]]]:

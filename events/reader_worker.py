@@ -9,13 +9,14 @@ inside a C library; one that wants too much memory fails by the process's resour
 """
 
 import json
+import math
 import mmap
 import os
 import resource as limits
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -37,13 +38,14 @@ from events.assets import (
     AssetTooLarge,
     AssetUnreadable,
     HandlerMissing,
+    Layout,
     OutsideRoots,
     Resource,
     allowed,
     load_handler,
 )
-from events.reader import Describe, Read
-from events.slices import Selection
+from events.reader import BLOCK_BYTES, Describe, Glance, Read
+from events.slices import Selection, SliceError, resolve
 
 MAX_OPEN = 32
 IDLE_SECONDS = 0.5
@@ -64,7 +66,12 @@ class Reader:
         try:
             _load_handlers(request)
             with guarded(request.roots):
-                return self._read(request) if isinstance(request, Read) else self._describe(request)
+                match request:
+                    case Read():
+                        return self._read(request)
+                    case Glance():
+                        return self._glance(request)
+                return _told(self._describe(request))
         except AssetError as error:
             self.close()
             self.exhausted = isinstance(error.__cause__, MemoryError)
@@ -82,7 +89,7 @@ class Reader:
             events.close()
         close_leaked()
 
-    def _describe(self, request: Describe) -> Answer:
+    def _describe(self, request: Describe) -> Layout:
         (resource, datums), *_ = request.datums
         with _blamed(resource):
             layout = self._events(resource, request).layout(datums[0])
@@ -94,7 +101,18 @@ class Reader:
         with _blamed(resource):
             last = events.layout(datums[-1])
             expect(resource, last.shape, last.dtype, layout)
-        return {"shape": layout.shape, "dtype": layout.dtype.str, "chunks": layout.chunks}
+        return layout
+
+    def _glance(self, request: Glance) -> Answer:
+        layout = self._describe(request)
+        answer = _told(layout)
+        with suppress(SliceError):  # the web worker will say so
+            axes = resolve(request.items, (*request.before, *layout.shape)).axes
+            inner = Selection(axes[len(request.before) :])
+            if math.prod(inner.shape) * layout.dtype.itemsize <= BLOCK_BYTES:
+                read = Read(request.datums, request.roots, request.handlers, inner.axes, layout)
+                answer |= self._read(read) | {"taken": inner.shape}
+        return answer
 
     def _read(self, request: Read) -> Answer:
         count = sum(len(datums) for _, datums in request.datums)
@@ -117,6 +135,10 @@ class Reader:
                 self.close()
             self._open[key] = open_events(resource, request.roots)
         return self._open[key]
+
+
+def _told(layout: Layout) -> Answer:
+    return {"shape": layout.shape, "dtype": layout.dtype.str, "chunks": layout.chunks}
 
 
 def _state_of(path: str) -> tuple[int, ...] | None:

@@ -42,7 +42,7 @@ from events.assets import (
     UnsupportedDtype,
     installed_handlers,
 )
-from events.reader import ArrayReader, ReaderBusy, ReaderPool, plan
+from events.reader import BLOCK_BYTES, ArrayReader, ReaderBusy, ReaderPool, plan
 from events.slices import OverBudget, Selection, check_budget, parse, resolve, whole
 
 Array = NDArray[Any]
@@ -92,7 +92,13 @@ def read(reader: ArrayReader, datums: list[Datum], text: str = "") -> Array:
     selection = resolve(parse(text), (len(datums), *layout.shape))
     events, inner = selection.axes[0], Selection(selection.axes[1:])
     if isinstance(events, int):
-        return gather(reader.read([datums[events]], inner, layout, stacked=False))
+        values = gather(reader.read([datums[events]], inner, layout, stacked=False))
+        if 0 < values.nbytes <= BLOCK_BYTES:  # then it comes with the shape, if it is asked for
+            glanced, little = reader.glance(datums[events], parse(text), (len(datums),))
+            assert glanced == layout
+            assert little is not None
+            np.testing.assert_array_equal(little.reshape(values.shape), values)
+        return values
     return gather(reader.read([datums[number] for number in events], inner, layout))
 
 
@@ -675,6 +681,16 @@ def test_abuse_case_11_a_decompression_bomb_is_refused_from_its_shape(
     assert read(reader, datums, "3,0,5,:9").tolist() == [0] * 9
     with pytest.raises(AssetTooLarge, match="one chunk"):
         reader.describe(points(resource("TPX_HDF5", "bomb.h5"), 1))
+
+
+def test_a_glance_brings_values_only_if_they_are_few(reader: ArrayReader, data: Path) -> None:
+    write_h5(data / "a.h5", frames(1, 2048, 2048, "<u4"))
+    (datum,) = points(resource("AD_HDF5", "a.h5"), 1)
+    layout, values = reader.glance(datum, parse("0,:,:1024"), ())
+    assert (layout.shape, values) == ((1, 2048, 2048), None)
+    assert reader.glance(datum, parse("5"), ()) == (layout, None)  # beyond: who asks must say so
+    _, values = reader.glance(datum, parse("0,:,:512"), ())
+    np.testing.assert_array_equal(values, frames(1, 2048, 2048, "<u4")[0, :, :512])
 
 
 def test_an_abandoned_download_frees_its_reader(reader: ArrayReader, data: Path) -> None:
