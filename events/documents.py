@@ -21,7 +21,7 @@ import numpy as np
 from broker_site.encoding import to_json
 from events.filling import Filling, datum_ids, external_fields
 from events.repositories import Events, Reference
-from events.wire import MSGPACK, array_map, packer
+from events.wire import MSGPACK, array_map, to_msgpack
 from headers.mongo import CODEC
 
 Doc = dict[str, Any]
@@ -57,7 +57,7 @@ class NdjsonWriter:
         return self.document("event", event)
 
     def events(self, batch: bytes) -> bytes:
-        return b"".join(self.document("event", event) for event in bson.decode_all(batch, CODEC))
+        return b"".join([to_json(["event", event]) + b"\n" for event in _decoded(batch)])
 
 
 class MsgpackWriter:
@@ -65,17 +65,14 @@ class MsgpackWriter:
 
     media_type = MSGPACK
 
-    def __init__(self) -> None:
-        self._pack = packer()
-
     def document(self, name: str, document: Doc) -> bytes:
-        return self._pack([name, public(name, document)])
+        return to_msgpack([name, public(name, document)])
 
     def event(self, raw: bytes, event: Doc) -> bytes:
         return self.document("event", event)
 
     def events(self, batch: bytes) -> bytes:
-        return b"".join(self.document("event", event) for event in bson.decode_all(batch, CODEC))
+        return b"".join([to_msgpack(["event", event]) for event in _decoded(batch)])
 
 
 class BsonWriter:
@@ -191,6 +188,13 @@ def identity(name: str, document: Doc) -> str:
     if name == "resource":
         return str(document.get("uid") or document.get("_id"))
     return str(document.get("datum_id"))
+
+
+def _decoded(batch: bytes) -> list[Doc]:
+    events = bson.decode_all(batch, CODEC)
+    for event in events:
+        event.pop("_id", None)
+    return events
 
 
 def split(batch: bytes) -> list[bytes]:

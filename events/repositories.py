@@ -25,8 +25,6 @@ from policies.conditions import Filter
 BATCH_EVENTS = 2000
 PATIENCE_SECONDS = 2.0
 """how long a reader may keep an open database cursor waiting"""
-FEW_EVENTS = 200
-"""skipping so many costs less than a second command"""
 LOOKUP_IDS = 2000
 """datums or resources asked for at once"""
 
@@ -118,25 +116,25 @@ class Events:
                     if not (limit and begun):
                         return
 
-    def between(self, descriptors: Sequence[str], first: int, count: int) -> bytes | None:
-        """Some events by their number in the order of time, from 0, as concatenated BSON documents.
+    def times(self, descriptors: Sequence[str], first: int, count: int) -> list[float] | None:
+        """The times of some events by their number in the order of time, from 0.
 
-        Near the beginning it reads the events before them, too; further on, their places from the
-        index alone and then no other events. None where there are not as many, or where some share
-        their time with others, so that their order is not certain.
+        From the index alone. None where there are not as many, or where one of them shares its
+        time with another event, so that their order is not certain.
         """
-        where = self._of(descriptors)
         beside = min(first, 1)  # one more at each end tells whether a time is shared
-        skip, limit = first - beside, beside + count + 1
-        near = first <= FEW_EVENTS
-        found = self._raw(where, skip, limit) if near else b""
-        times = _times(found) if near else self._places(where, skip, limit)
-        if len(times) < beside + count or not _rising(times):
-            return None
-        if near:
-            return _cut(found, beside, count)
-        bounds = {"$gte": times[beside], "$lte": times[beside + count - 1]}
-        return self._raw(where | {"time": bounds})
+        found = self._events.find(self._of(descriptors), {"_id": 0, "time": 1}, sort=[("time", 1)])
+        with asking(self.run.catalog):
+            limited = found.skip(first - beside).limit(beside + count + 1)
+            times: list[Any] = [e.get("time") for e in limited.max_time_ms(query_milliseconds())]
+        return times[beside:][:count] if len(times) >= beside + count and _rising(times) else None
+
+    def between(self, descriptors: Sequence[str], first: float, last: float) -> bytes:
+        """The events from one time to another, in order, as concatenated BSON documents."""
+        where = self._of(descriptors) | {"time": {"$gte": first, "$lte": last}}
+        found = self._events.find_raw_batches(where, sort=[("time", 1)])
+        with asking(self.run.catalog):
+            return b"".join(_bytes(found.max_time_ms(query_milliseconds())))
 
     def firsts(self, descriptors: Sequence[str]) -> dict[str, Doc]:
         """One of the first events of each descriptor that has any, by descriptor; one command."""
@@ -191,18 +189,6 @@ class Events:
         cursor = self._events.find(where).sort(sort).limit(limit).batch_size(limit)
         with asking(self.run.catalog):
             return list(cursor.max_time_ms(query_milliseconds()))
-
-    def _places(self, where: Filter, skip: int, limit: int) -> list[Any]:
-        """Times of some events; the index has them."""
-        found = self._events.find(where, {"_id": 0, "time": 1}, sort=[("time", 1)])
-        with asking(self.run.catalog):
-            limited = found.skip(skip).limit(limit).max_time_ms(query_milliseconds())
-            return [place.get("time") for place in limited]
-
-    def _raw(self, where: Filter, skip: int = 0, limit: int = 0) -> bytes:
-        found = self._events.find_raw_batches(where, sort=[("time", 1)], skip=skip, limit=limit)
-        with asking(self.run.catalog):
-            return b"".join(_bytes(found.max_time_ms(query_milliseconds())))
 
     def _open(self, where: Filter, limit: int) -> RawBatchCursor[Doc]:
         cursor = self._events.find_raw_batches(where, sort=[("time", 1)], limit=limit)
@@ -265,18 +251,6 @@ def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
 def _bytes(cursor: RawBatchCursor[Doc]) -> Iterator[bytes]:
     # pymongo's annotations say documents; a raw cursor yields bytes.
     return cast(Iterator[bytes], cursor)
-
-
-def _times(batch: bytes) -> list[Any]:
-    return [document.get("time") for document in bson.decode_all(batch, CODEC)]
-
-
-def _cut(batch: bytes, first: int, count: int) -> bytes:
-    """Some of the documents of a batch."""
-    bounds = [0]
-    for _ in range(first + count):
-        bounds.append(bounds[-1] + int.from_bytes(batch[bounds[-1] : bounds[-1] + 4], "little"))
-    return batch[bounds[first] : bounds[-1]]
 
 
 def _rising(times: Sequence[Any]) -> bool:

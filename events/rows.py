@@ -6,11 +6,12 @@ complete, its stop document counts as many events as there are, and those asked 
 sequence numbers that their rows call for: then nothing was repeated, and only these are read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from events.columns import Columns, Field, read_columns
 from events.repositories import Events
@@ -22,6 +23,9 @@ MAX_REMEMBERED = 10_000
 _complete: dict[tuple[object, ...], int | None] = {}
 """Of complete runs, which do not change: by run, stop and stream, how many events there are; None
 if some are repeated."""
+TIMES_OF_ONE, TIMES_OF_ALL = 10_000, 2_000_000
+_times: dict[tuple[object, ...], NDArray[np.float64] | None] = {}
+"""Of the shorter of these streams, the times of all events; None if their order is not certain."""
 
 
 class Part(NamedTuple):
@@ -112,15 +116,29 @@ class Rows:
 
     def _only(self, first: int, count: int) -> Columns | None:
         """Just these rows; None if their sequence numbers tell of repeated events."""
-        raw = self._events.between(self._stream.uids, first, count)
-        if raw is None:
+        times = self._times_of(first, count)
+        if times is None:
             return None
+        raw = self._events.between(self._stream.uids, times[0], times[-1])
         columns = read_columns([raw], [self._field])
         numbers = pa.chunked_array(columns.column("seq_num"), pa.int64())
         if numbers.equals(pa.chunked_array([pa.array(range(first + 1, first + count + 1))])):
             return columns
         columns.close()
         return None
+
+    def _times_of(self, first: int, count: int) -> Sequence[float] | None:
+        """When these events were recorded; None if that is not certain."""
+        total = len(self)
+        if total > TIMES_OF_ONE:
+            return self._events.times(self._stream.uids, first, count)
+        if self._key not in _times:
+            if sum(len(known) for known in _times.values() if known is not None) > TIMES_OF_ALL:
+                _times.clear()
+            found = self._events.times(self._stream.uids, 0, total)
+            _times[self._key] = None if found is None else np.array(found, np.float64)
+        known = _times[self._key]
+        return None if known is None else known[first : first + count].tolist()
 
 
 def within(rows: range, low: int, high: int) -> range:

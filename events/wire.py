@@ -4,25 +4,18 @@ A filled array is a nested list in JSON, and in msgpack and BSON the map
 ``{"shape": [...], "dtype": "<u2", "data": <the values: little-endian, C order>}``.
 """
 
-from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-import msgpack
 import numpy as np
+import ormsgpack
 
 MSGPACK = "application/msgpack"
 
 
 def to_msgpack(value: Any) -> bytes:
     """What msgpack does not know becomes text, as in JSON; NaN and ±Infinity stay."""
-    return packer()(value)
-
-
-def packer() -> Callable[[Any], bytes]:
-    """The same for many values, by one thread: making a packer costs more than an event."""
-    pack: Callable[[Any], bytes] = msgpack.Packer(default=_known).pack
-    return pack
+    return ormsgpack.packb(value, default=_known, option=ormsgpack.OPT_PASSTHROUGH_DATETIME)
 
 
 def array_map(array: np.ndarray[Any, Any]) -> dict[str, Any]:
@@ -37,4 +30,6 @@ def _known(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     # Other bytes of BSON (a UUID, an old binary) are a subclass, which msgpack does not take.
-    return bytes(value) if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return bytes(value)
+    return float(value) if isinstance(value, float) else str(value)

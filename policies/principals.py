@@ -1,11 +1,9 @@
 """From a user to their Access, read from the database at each request."""
 
 from collections import defaultdict
-from datetime import datetime
-from typing import cast
 
 from django.contrib.auth.models import AnonymousUser
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
 from policies.access import Access
@@ -43,9 +41,11 @@ def access_of(user: User | AnonymousUser) -> Access:
     known = user if isinstance(user, User) and user.is_active else None
     rights: dict[str, set[str]] = defaultdict(set)
     overrides: dict[str, dict[str, str]] = defaultdict(dict)
-    asked = {"user": known.pk if known else None, "now": _stored(timezone.now())}
-    with connection.cursor() as cursor:
-        cursor.execute(RIGHTS, asked)
+    database = connections[DEFAULT_DB_ALIAS]
+    # As the columns hold it, which for SQLite is as a text.
+    now = database.ops.adapt_datetimefield_value(timezone.now())
+    with database.cursor() as cursor:
+        cursor.execute(RIGHTS, {"user": known.pk if known else None, "now": now})
         for kind, name, catalog, run_uid in cursor.fetchall():
             if kind == "override":
                 overrides[catalog][run_uid] = name
@@ -58,8 +58,3 @@ def access_of(user: User | AnonymousUser) -> Access:
         locked=frozenset(rights["locked"]),
         overrides=dict(overrides),
     )
-
-
-def _stored(moment: datetime) -> str | datetime:
-    """A moment as the columns hold it, which for SQLite is a text."""
-    return cast(str | datetime, connection.ops.adapt_datetimefield_value(moment))

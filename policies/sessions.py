@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 from rest_framework_simplejwt.exceptions import TokenBackendError
@@ -111,20 +111,21 @@ def _session(claims: Claims) -> Session:
 
 def running_session(session_id: uuid.UUID) -> Session:
     """The session with its user, read now; TokenRefused unless it is still good."""
+    database = connections[DEFAULT_DB_ALIAS]
     # As the columns hold them, which for SQLite is as texts.
-    key = Session._meta.pk.get_db_prep_value(session_id, connection)
-    now = connection.ops.adapt_datetimefield_value(timezone.now())
-    with connection.cursor() as cursor:
+    key = Session._meta.pk.get_db_prep_value(session_id, database)
+    now = database.ops.adapt_datetimefield_value(timezone.now())
+    with database.cursor() as cursor:
         cursor.execute(RUNNING, [key, now])
         row = cursor.fetchone()
     if row is None:
         raise TokenRefused("session ended or user deactivated")
     password_hash, *values = row
     known = {f.attname: f.to_python(v) for f, v in zip(USER_FIELDS, values, strict=True)}
-    user = User.from_db(connection.alias, known.keys(), known.values())
+    user = User.from_db(database.alias, known.keys(), known.values())
     if not constant_time_compare(password_hash, user.get_session_auth_hash()):
         raise TokenRefused("password changed")
-    session = Session.from_db(connection.alias, ["id", "user_id"], [session_id, user.pk])
+    session = Session.from_db(database.alias, ["id", "user_id"], [session_id, user.pk])
     session.user = user
     return session
 

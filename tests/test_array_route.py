@@ -200,22 +200,25 @@ def test_head_tells_shape_and_type_without_reading(
     assert int(head["Content-Length"]) == 2 * 6 * 2 + 128
 
 
-@pytest.mark.parametrize("few", [0, 200])
+@pytest.mark.parametrize("remembered", [0, 200])
 def test_a_frame_reads_the_events_it_needs_and_no_others(
-    few: int, scan: str, acting_as: Actor, commands: Commands, monkeypatch: pytest.MonkeyPatch
+    remembered: int,
+    scan: str,
+    acting_as: Actor,
+    commands: Commands,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("events.repositories.FEW_EVENTS", few)
+    monkeypatch.setattr(rows, "TIMES_OF_ONE", remembered)
     client = acting_as("alice")
     get(client, array_url(scan, "image"), slice="0")  # the number of events is remembered
     commands.sent.clear()
     assert np.array_equal(get_array(client, array_url(scan, "image"), slice="3,0"), FRAMES[3])
-    places, *rest = [e.command for e in commands.sent if e.command.get("find") == "event"]
-    assert (places["skip"], places["limit"], places["sort"]) == (2, 3, {"time": 1})
-    if few:  # the places are the events themselves
-        assert not rest
-    else:
-        assert places["projection"] == {"_id": 0, "time": 1}
-        assert rest[0]["filter"]["time"] == {"$gte": EPOCH + 4, "$lte": EPOCH + 4}
+    *times, found = [e.command for e in commands.sent if e.command.get("find") == "event"]
+    assert found["filter"]["time"] == {"$gte": EPOCH + 4, "$lte": EPOCH + 4}
+    assert len(times) == (0 if remembered else 1)
+    for command in times:
+        assert (command["skip"], command["limit"], command["sort"]) == (2, 3, {"time": 1})
+        assert command["projection"] == {"_id": 0, "time": 1}
     lookups = [e.command for e in commands.sent if e.command.get("find") in ("datum", "resource")]
     assert len(lookups) == 2
     assert len(lookups[0]["filter"]["datum_id"]["$in"]) == 1
@@ -325,8 +328,22 @@ def test_events_of_equal_time_are_told_apart(acting_as: Actor, recorder: Recorde
     assert [get_array(client, url, slice=str(n)).tolist() for n in range(4)] == [0, 1, 2, 3]
 
 
+def test_what_is_remembered_of_a_run_is_checked_against_its_events(
+    acting_as: Actor, recorder: Recorder
+) -> None:
+    """A complete run does not change; where one was repaired all the same, it is read anew."""
+    run, descriptor = recorded(recorder, {"x": NUMBER}, [{"x": float(n)} for n in range(4)])
+    events = database(recorder.catalogs["csx"].metadata).event
+    client, url = acting_as("alice"), array_url(run, "x")
+    assert get_array(client, url, slice="1").tolist() == 1
+    events.update_one({"descriptor": descriptor, "seq_num": 2}, {"$set": {"time": EPOCH + 9}})
+    assert get_array(client, url, slice="1").tolist() == 2
+    assert get_array(client, url).tolist() == [0, 2, 3, 1]
+
+
+@pytest.mark.parametrize("remembered", [20, 50])
 def test_long_columns_are_read_in_parts_in_both_directions(
-    acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+    remembered: int, acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("events.columns.CHUNK_BYTES", 1000)
     monkeypatch.setattr("events.repositories.BATCH_EVENTS", 7)
@@ -334,7 +351,7 @@ def test_long_columns_are_read_in_parts_in_both_directions(
     run = recorder.run(events=50)
     client, url = acting_as("alice"), array_url(run, "det")
     squares = np.arange(1, 51) ** 2
-    monkeypatch.setattr("events.repositories.FEW_EVENTS", 20)
+    monkeypatch.setattr(rows, "TIMES_OF_ONE", remembered)
     for text in ("", "::-1", "3:45:4", "40:2:-3", "-1", "10:12"):
         expected = squares[eval(f"np.s_[{text or ':'}]")]
         assert np.array_equal(get_array(client, url, slice=text), expected), text
