@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 import structlog
 from pymongo.errors import OperationFailure
@@ -39,8 +39,7 @@ TOO_LARGE_CODES = {10334, 17419, 4031700}
 """how MongoDB answers when joined documents exceed its 16 MB together"""
 
 
-@dataclass(frozen=True)
-class Position:
+class Position(NamedTuple):
     """A place in the order of runs by (time, _id)."""
 
     time: Any
@@ -284,12 +283,8 @@ class Runs:
         return [self._run(start) for start in starts]
 
     def _run(self, start: Doc) -> Run:
-        # A join also finds what is not this run's: null for a missing uid, items of a list.
         uid = start.get("uid")
-        own = type(uid) is str
-        stops = _by_time(d for d in start.pop(STOP, []) if own and d["run_start"] == uid)
-        joined = start.pop(DESCRIPTORS, [])
-        descriptors = _by_time(d for d in joined if own and d["run_start"] == uid)
+        stops, descriptors = _own(start.pop(STOP, []), uid), _own(start.pop(DESCRIPTORS, []), uid)
         position = Position(start.get("time"), start.pop("_id"))
         proposal = self.access.proposal_of(self.catalog, start)
         stop = stops[-1] if stops else None
@@ -335,8 +330,14 @@ def _join(joined: Filter) -> list[Doc]:
     return [stage for name, stage in joins if mentions(joined, name)] + [{"$match": joined}]
 
 
-def _by_time(documents: Iterable[Doc]) -> list[Doc]:
-    return sorted(map(_public, documents), key=_time)
+def _own(joined: list[Doc], uid: Any) -> list[Doc]:
+    """Without what a join finds, too: null for a missing uid, items of a list."""
+    return _by_time([d for d in joined if d["run_start"] == uid] if type(uid) is str else [])
+
+
+def _by_time(documents: list[Doc]) -> list[Doc]:
+    found = [_public(document) for document in documents]
+    return sorted(found, key=_time) if len(found) > 1 else found
 
 
 def _time(document: Doc) -> float:

@@ -78,5 +78,6 @@ class Access:
 
     def proposal_of(self, catalog: Catalog, start: Document) -> str | None:
         """The id of the run's proposal, or None for a run without one."""
-        override = self.overrides.get(catalog.name, {}).get(str(start.get("uid")))
+        moved = self.overrides.get(catalog.name)
+        override = moved.get(str(start.get("uid"))) if moved else None
         return override or catalog.proposal.proposal(start)

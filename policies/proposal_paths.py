@@ -25,6 +25,7 @@ sre: Any = import_module("re._constants")
 sre_parser: Any = import_module("re._parser")
 
 MAX_LITERALS = 64
+NO_SCALARS = (list, bool, Code, Mapping)
 INT64 = range(-(2**63), 2**63)
 
 
@@ -38,7 +39,7 @@ def scalar_at(start: Document, path: str) -> Any:
         if not isinstance(value, Mapping):
             return None
         value = value.get(name)
-    return None if isinstance(value, list | Mapping | bool | Code) else value
+    return None if isinstance(value, NO_SCALARS) else value
 
 
 def number_text(value: float | Decimal128) -> str:
