@@ -10,7 +10,7 @@ from events.filling import datum_ids, external_fields
 from events.repositories import Events
 from events.sources import Source, choose
 from headers.repositories import Run
-from headers.streams import stream_name
+from headers.streams import stream_name, uids_of
 
 Field = tuple[str, str]
 """stream and name of a field"""
@@ -22,7 +22,7 @@ def unavailable_fields(run: Run) -> set[Field]:
     found = set()
     for descriptor in run.descriptors:
         for name in external_fields([descriptor])[str(descriptor.get("uid"))]:
-            spec = specs.get((descriptor.get("uid"), name))
+            spec = specs.get((str(descriptor.get("uid")), name))
             key = descriptor["data_keys"][name]
             source = choose(key, spec=spec or None, handlers=run.catalog.handlers).source
             recorded = spec is not None or source is Source.STREAM
@@ -31,11 +31,10 @@ def unavailable_fields(run: Run) -> set[Field]:
     return found
 
 
-def _specs(run: Run) -> dict[tuple[object, str], str]:
+def _specs(run: Run) -> dict[tuple[str, str], str]:
     """By descriptor and field, the spec of the first resource; empty if there is no such one."""
     externals = external_fields(run.descriptors)
-    own = {doc["uid"] for doc in run.descriptors if isinstance(doc.get("uid"), str)}
-    uids = sorted(uid for uid in own if externals[uid])
+    uids = sorted({uid for uid in uids_of(run.descriptors) if externals[uid]})
     events = Events(run)
     firsts = events.firsts(uids) if uids else {}
     wanted = {

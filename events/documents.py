@@ -23,6 +23,7 @@ from events.filling import Filling, datum_ids, external_fields
 from events.repositories import Events, Reference
 from events.wire import MSGPACK, array_map, to_msgpack
 from headers.mongo import CODEC
+from headers.streams import uids_of
 
 Doc = dict[str, Any]
 FILLED_AT_ONCE = 100
@@ -120,8 +121,7 @@ class Emission:
 
     def __iter__(self) -> Generator[bytes, None, None]:
         yield self._writer.document("start", self._run.start)
-        uids = [uid for doc in self._run.descriptors if isinstance(uid := doc.get("uid"), str)]
-        if uids:
+        if uids := uids_of(self._run.descriptors):
             with closing(self._events.stream_batches(uids)) as batches:
                 for batch in batches:
                     yield from self._batch(batch)

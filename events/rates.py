@@ -236,7 +236,7 @@ def _specs(run: Run, descriptor: Doc) -> dict[str, str]:
     """Of the external fields, the spec of the resource that the first event refers to."""
     uid = descriptor.get("uid")
     externals = external_fields([descriptor])
-    if not isinstance(uid, str) or not externals[uid]:
+    if type(uid) is not str or not externals[uid]:
         return {}
     events = Events(run)
     ids = {}

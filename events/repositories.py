@@ -20,6 +20,7 @@ from pymongo.errors import CursorNotFound, ExecutionTimeout
 from headers.merged import MergedRuns
 from headers.mongo import CODEC, CatalogUnavailable, Doc, asking, database, query_milliseconds
 from headers.repositories import Run, Runs
+from headers.streams import uids_of
 from policies.conditions import Filter
 
 BATCH_EVENTS = 2000
@@ -57,7 +58,7 @@ class Events:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._own = {uid for doc in run.descriptors if isinstance(uid := doc.get("uid"), str)}
+        self._own = set(uids_of(run.descriptors))
         self._events = database(run.catalog.metadata).event
         self._descriptors = database(run.catalog.metadata).event_descriptor
         self._assets = database(run.catalog.assets)

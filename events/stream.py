@@ -7,7 +7,7 @@ from typing import Any
 
 from events.columns import Field
 from headers.repositories import Run
-from headers.streams import Doc, stream_name
+from headers.streams import Doc, stream_name, uids_of
 
 MAX_NAMED = 50
 
@@ -44,7 +44,7 @@ class Stream:
 
     @property
     def uids(self) -> list[str]:
-        return [uid for doc in self.descriptors if isinstance(uid := doc.get("uid"), str)]
+        return uids_of(self.descriptors)
 
     @cached_property
     def data_keys(self) -> dict[str, Mapping[str, Any]]:

@@ -31,6 +31,7 @@ from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.repositories import Run
+from headers.streams import uids_of
 from headers.views import MAX_PAGE, RunView, page_link
 from policies.requests import access_for, guarded
 
@@ -108,21 +109,24 @@ class EventListView(EventView):
         runs = self.runs()
         found: list[Run] = []
         for uid in uids:
-            if not any(uid in _uids(run) for run in found):
+            if not any(uid in uids_of(run.descriptors) for run in found):
                 found.append(runs.of_descriptor(uid)[0])
         return found
 
     def _page(
         self, request: Request, runs: list[Run], given: Mapping[str, Any], root: str
     ) -> dict[str, Any]:
-        uids = set(given["descriptor"])
+        uids = given["descriptor"]
         descriptors = [doc for run in runs for doc in run.descriptors if doc.get("uid") in uids]
         fields = _chosen_fields(given.get("fields"), descriptors)
         if given["fill"]:
             require_files(descriptors, fields)
-        bound = {"descriptor": sorted(uids), "fields": fields, "fill": given["fill"]}
+        bound = {"descriptor": sorted(set(uids)), "fields": fields, "fill": given["fill"]}
         page = event_page(
-            [(Events(run), sorted(uids & _uids(run))) for run in runs],
+            [
+                (Events(run), sorted(set(uids).intersection(uids_of(run.descriptors))))
+                for run in runs
+            ],
             given["page_size"],
             salt=purpose("events", request.user.pk, bound),
             cursor=given.get("cursor"),
@@ -232,10 +236,6 @@ def check_external_bytes(run: Run) -> None:
             nbytes=nbytes,
             limit=settings.RESPONSE_BYTES,
         )
-
-
-def _uids(run: Run) -> set[str]:
-    return {uid for doc in run.descriptors if isinstance(uid := doc.get("uid"), str)}
 
 
 def _chosen_fields(fields: str | None, descriptors: Iterable[Doc]) -> frozenset[str] | None:

@@ -15,6 +15,11 @@ def stream_name(descriptor: Doc) -> str:
     return name if type(name) is str and name else "primary"
 
 
+def uids_of(descriptors: Iterable[Doc]) -> list[str]:
+    """The uids that are texts; others cannot be asked for, and JavaScript code not be hashed."""
+    return [uid for descriptor in descriptors if type(uid := descriptor.get("uid")) is str]
+
+
 def describe_streams(descriptors: Iterable[Doc], counts: Mapping[str, int]) -> list[dict[str, Any]]:
     """Each stream with its descriptors, number of events and fields, in order of appearance.
 

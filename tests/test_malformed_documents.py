@@ -162,11 +162,18 @@ def test_a_document_that_names_its_run_oddly_belongs_to_none(
 
 def test_descriptors_without_a_text_as_uid_are_served(acting_as: Actor, recorder: Recorder) -> None:
     recorder.insert("csx", "run_start", start("odd-run"))
-    for uid in (None, 5, ["x"], {"a": 1}, math.nan):
-        recorder.descriptor("odd-run", uid=uid)
+    odd: list[Any] = [None, 5, ["x"], {"a": 1}, math.nan, Code("x")]
+    files = {"image": {"dtype": "array", "shape": [1, 1], "external": "FILESTORE:"}}
+    for uid in odd:
+        recorder.descriptor("odd-run", uid=uid, data_keys=files)
+    recorder.descriptor("odd-run", uid="right")
     recorder.insert("csx", "event", {"uid": "e", "descriptor": ["x"], "time": EPOCH})
-    read(acting_as, *OF_MANY, *of_one("odd-run"))
-    assert len(listed(acting_as, include="descriptors")[0]["descriptors"]) == 5
+    run = f"{URL}odd-run/"
+    read(acting_as, *OF_MANY, *of_one("odd-run"), "/api/v1/events/?descriptor=right")
+    for route in ("documents/", "export/", "streams/primary/table/?format=csv"):
+        response = acting_as("alice").get(run + route)
+        assert (response.status_code, b"".join(response.streaming_content) != b"") == (200, True)  # type: ignore[attr-defined]
+    assert len(listed(acting_as, include="descriptors")[0]["descriptors"]) == 1 + len(odd)
 
 
 def test_events_that_name_several_descriptors_are_no_defect(
