@@ -3,6 +3,7 @@
 import logging
 import logging.config
 import sys
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -17,6 +18,16 @@ SHARED: list[Processor] = [
 ]
 
 
+class _Logger(structlog.WriteLogger):
+    """Writes lines. One that cannot be written stops nothing: there is nowhere to say so."""
+
+    def msg(self, message: str) -> None:
+        with suppress(OSError, ValueError):
+            super().msg(message)
+
+    debug = info = warning = error = critical = msg
+
+
 def configure_logging(json_lines: bool) -> None:
     """Writes lines of structlog at once, and those of the standard library in the same form."""
     written: list[Processor] = [structlog.dev.ConsoleRenderer(colors=False)]
@@ -28,7 +39,7 @@ def configure_logging(json_lines: bool) -> None:
     structlog.configure(
         processors=[*SHARED, *written],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *names: _Logger(sys.stderr),
         cache_logger_on_first_use=True,
     )
     formatter = {

@@ -45,7 +45,7 @@ from events.assets import (
     load_handler,
 )
 from events.reader import BLOCK_BYTES, Describe, Glance, Read
-from events.slices import Selection, SliceError, resolve
+from events.slices import Selection, SliceError, resolve, span
 
 MAX_OPEN = 32
 IDLE_SECONDS = 0.5
@@ -109,7 +109,8 @@ class Reader:
         with suppress(SliceError):  # the web worker will say so
             axes = resolve(request.items, (*request.before, *layout.shape)).axes
             inner = Selection(axes[len(request.before) :])
-            if math.prod(inner.shape) * layout.dtype.itemsize <= BLOCK_BYTES:
+            # What is stepped over is read, too.
+            if math.prod(map(span, inner.axes)) * layout.dtype.itemsize <= BLOCK_BYTES:
                 read = Read(request.datums, request.roots, request.handlers, inner.axes, layout)
                 answer |= self._read(read) | {"taken": inner.shape}
         return answer

@@ -23,9 +23,10 @@ MAX_REMEMBERED = 10_000
 _complete: dict[tuple[object, ...], int | None] = {}
 """Of complete runs, which do not change: by run, stop and stream, how many events there are; None
 if some are repeated."""
-TIMES_OF_ONE, TIMES_OF_ALL = 10_000, 2_000_000
+SHORT, MAX_SHORT = 5_000, 500
 _times: dict[tuple[object, ...], NDArray[np.float64] | None] = {}
-"""Of the shorter of these streams, the times of all events; None if their order is not certain."""
+"""Of some of these streams that are short, the times of all events; None if their order is not
+certain."""
 
 
 class Part(NamedTuple):
@@ -125,20 +126,23 @@ class Rows:
         if numbers.equals(pa.chunked_array([pa.array(range(first + 1, first + count + 1))])):
             return columns
         columns.close()
+        _times.pop(self._key, None)
         return None
 
     def _times_of(self, first: int, count: int) -> Sequence[float] | None:
         """When these events were recorded; None if that is not certain."""
         total = len(self)
-        if total > TIMES_OF_ONE:
+        if total > SHORT:
             return self._events.times(self._stream.uids, first, count)
-        if self._key not in _times:
-            if sum(len(known) for known in _times.values() if known is not None) > TIMES_OF_ALL:
-                _times.clear()
+        try:
+            times = _times[self._key]
+        except KeyError:
             found = self._events.times(self._stream.uids, 0, total)
-            _times[self._key] = None if found is None else np.array(found, np.float64)
-        known = _times[self._key]
-        return None if known is None else known[first : first + count].tolist()
+            times = None if found is None else np.array(found, np.float64)
+            if len(_times) >= MAX_SHORT:
+                _times.clear()
+            _times[self._key] = times
+        return None if times is None else times[first : first + count].tolist()
 
 
 def within(rows: range, low: int, high: int) -> range:

@@ -14,7 +14,7 @@ MSGPACK = "application/msgpack"
 
 
 def to_msgpack(value: Any) -> bytes:
-    """What msgpack does not know becomes text, as in JSON; NaN and ±Infinity stay."""
+    """What msgpack does not know of BSON becomes text, as in JSON; NaN and ±Infinity stay."""
     return ormsgpack.packb(value, default=_known, option=ormsgpack.OPT_PASSTHROUGH_DATETIME)
 
 

@@ -409,6 +409,10 @@ class Trail:
                     self._give_to_the_log(batch)
                     return
                 time.sleep(1)
+            except Exception:
+                log.exception("audit events are defective")
+                self._give_to_the_log(batch)
+                return
 
     def _give_to_the_log(self, batch: list[Read]) -> None:
         for read in batch:

@@ -208,7 +208,7 @@ def test_a_frame_reads_the_events_it_needs_and_no_others(
     commands: Commands,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rows, "TIMES_OF_ONE", remembered)
+    monkeypatch.setattr(rows, "SHORT", remembered)
     client = acting_as("alice")
     get(client, array_url(scan, "image"), slice="0")  # the number of events is remembered
     commands.sent.clear()
@@ -351,7 +351,7 @@ def test_long_columns_are_read_in_parts_in_both_directions(
     run = recorder.run(events=50)
     client, url = acting_as("alice"), array_url(run, "det")
     squares = np.arange(1, 51) ** 2
-    monkeypatch.setattr(rows, "TIMES_OF_ONE", remembered)
+    monkeypatch.setattr(rows, "SHORT", remembered)
     for text in ("", "::-1", "3:45:4", "40:2:-3", "-1", "10:12"):
         expected = squares[eval(f"np.s_[{text or ':'}]")]
         assert np.array_equal(get_array(client, url, slice=text), expected), text

@@ -689,6 +689,8 @@ def test_a_glance_brings_values_only_if_they_are_few(reader: ArrayReader, data: 
     layout, values = reader.glance(datum, parse("0,:,:1024"), ())
     assert (layout.shape, values) == ((1, 2048, 2048), None)
     assert reader.glance(datum, parse("5"), ()) == (layout, None)  # beyond: who asks must say so
+    # What is stepped over is read, too, and so counts.
+    assert reader.glance(datum, parse("0,:,::512"), ()) == (layout, None)
     _, values = reader.glance(datum, parse("0,:,:512"), ())
     np.testing.assert_array_equal(values, frames(1, 2048, 2048, "<u4")[0, :, :512])
 

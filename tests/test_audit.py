@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -456,6 +457,22 @@ def test_while_the_database_is_away_events_wait(
     trail.put(read("alice"))
     trail.close()
     assert store.written == ["alice"]
+
+
+def test_a_defective_event_ends_no_thread(store: Store) -> None:
+    def write(reads: Sequence[audit.Read]) -> None:
+        store.write(reads)
+        if reads[0].fields["actor"] == "defective":
+            raise TypeError
+
+    trail = audit.Trail(write, seconds=0.01)
+    with capture_logs() as lines:
+        trail.put(read("defective"))
+        while not any("audit_event" in line for line in lines):
+            time.sleep(0.01)
+    trail.put(read("alice"))
+    trail.close()
+    assert store.written == ["defective", "alice"]
 
 
 def test_after_the_end_events_are_written_at_once(store: Store) -> None:
