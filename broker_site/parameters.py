@@ -23,8 +23,6 @@ class Parameters(serializers.Serializer[Any]):
     @classmethod
     def checked(cls, given: QueryDict) -> dict[str, Any]:
         """The same of parameters that come from elsewhere, such as a form."""
-        if not given and not cls._declared_fields:
-            return {}
         accepted = set(cls._declared_fields) | ALWAYS_ACCEPTED
         errors = {}
         for name, values in given.lists():

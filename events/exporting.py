@@ -37,7 +37,7 @@ from events.filling import DatumMissing, array_reader, arrays_of, as_datum
 from events.reader import ArrayReader
 from events.repositories import Events
 from headers.repositories import Run
-from headers.streams import STREAM_REFERENCE, Doc, stream_name, uids_of
+from headers.streams import STREAM_REFERENCE, Doc, stream_name
 
 MEDIA_TYPE = "application/x-hdf5"
 SEND_BYTES = 2**20
@@ -130,7 +130,7 @@ def _sample(start: Doc, group: h5py.Group) -> None:
 def _streams(run: Run) -> dict[str, list[Doc]]:
     found: dict[str, list[Doc]] = {}
     for descriptor in run.descriptors:
-        if uids_of([descriptor]):
+        if type(descriptor.get("uid")) is str:
             found.setdefault(stream_name(descriptor), []).append(descriptor)
     return found
 

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from events.arrays import UnsupportedArray, array_of
-from events.assets import Datum, OutsideDatabase, is_served
+from events.assets import Datum, Layout, OutsideDatabase, is_served
 from events.filling import Event, array_reader, as_datum, datum_ids
-from events.reader import ArrayData
+from events.reader import ArrayData, ArrayReader
 from events.repositories import LOOKUP_IDS, Events
 from events.rows import Part, Rows
 from events.slices import Axis, Item, Selection, SliceError, check_budget, resolve
@@ -150,8 +150,8 @@ def _external(
     events, reader = Events(stream.run), array_reader(stream.run.catalog)
     ids = list(_ids(rows, asked.rows[:1] if head else asked.rows))
     datums = _datums(events, asked.rows, ids[:LOOKUP_IDS])
-    if len(asked.rows) == 1 and not head:
-        layout, values = reader.glance(datums[0], asked.items, (asked.count,))
+    if len(asked.rows) == 1:
+        layout, values = _glance(reader, datums[0], asked.items, (asked.count,), head)
     else:
         layout, values = reader.describe(datums[:1]), None
     selection = asked.selection(layout.shape, layout.dtype.itemsize)
@@ -329,23 +329,27 @@ def _file_of_event(
     references = events.references(ids)
     if ids[0] not in references:
         raise Unrecorded(f"Event {event.get('uid')} refers to what is not recorded with this run.")
-    datums = [as_datum(references[ids[0]])]
-    if head:
-        layout, values = reader.describe(datums), None
-    else:
-        layout, values = reader.glance(datums[0], items, ())
+    datum = as_datum(references[ids[0]])
+    layout, values = _glance(reader, datum, items, (), head)
     selection = resolve(items, layout.shape)
     check_budget(selection, layout.dtype.itemsize, budget)
 
     def read() -> ArrayData:
         if values is not None:
             return array_of(values)
-        return reader.read(datums, selection, layout, stacked=False)
+        return reader.read([datum], selection, layout, stacked=False)
 
     return FieldArray(selection.shape, layout.dtype, shape_warning(key, layout.shape), read)
 
 
 # Both --------------------------------------------------------------------------------------------
+
+
+def _glance(
+    reader: ArrayReader, datum: Datum, items: Sequence[Item], before: Shape, head: bool
+) -> tuple[Layout, Array | None]:
+    """`ArrayReader.glance`, without values for who wants the headers only."""
+    return (reader.describe([datum]), None) if head else reader.glance(datum, items, before)
 
 
 def declared_dtype(key: Mapping[str, Any]) -> Dtype:

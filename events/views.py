@@ -116,17 +116,15 @@ class EventListView(EventView):
     def _page(
         self, request: Request, runs: list[Run], given: Mapping[str, Any], root: str
     ) -> dict[str, Any]:
-        uids = given["descriptor"]
-        descriptors = [doc for run in runs for doc in run.descriptors if doc.get("uid") in uids]
+        asked = given["descriptor"]
+        uids = set(asked)
+        descriptors = [doc for run in runs for doc in run.descriptors if doc.get("uid") in asked]
         fields = _chosen_fields(given.get("fields"), descriptors)
         if given["fill"]:
             require_files(descriptors, fields)
-        bound = {"descriptor": sorted(set(uids)), "fields": fields, "fill": given["fill"]}
+        bound = {"descriptor": sorted(uids), "fields": fields, "fill": given["fill"]}
         page = event_page(
-            [
-                (Events(run), sorted(set(uids).intersection(uids_of(run.descriptors))))
-                for run in runs
-            ],
+            [(Events(run), sorted(uids.intersection(uids_of(run.descriptors)))) for run in runs],
             given["page_size"],
             salt=purpose("events", request.user.pk, bound),
             cursor=given.get("cursor"),

@@ -69,7 +69,7 @@ class Read:
 
 def record(kind: AuditEvent.Kind, **fields: Any) -> None:
     """Writes an event now, in the transaction at hand."""
-    _event(_told(kind, request_at_hand.get(), **fields)).save()
+    _record_at(None, kind, **fields)
 
 
 def record_soon(kind: AuditEvent.Kind, request: HttpRequest, **fields: Any) -> None:
