@@ -17,7 +17,7 @@ from typing import Any
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics-")
 
 bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
-worker_class = "broker_site.worker.Worker"  # gthread, a little quicker
+worker_class = "gthread"
 workers = int(os.environ.get("BROKER_WORKERS", "2"))
 threads = int(os.environ.get("BROKER_THREADS", "16"))
 keepalive = 75  # longer than a load balancer's, so that it is not we who close first
