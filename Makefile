@@ -1,4 +1,4 @@
-# make demo | test | lint | serve | bench — see README.md
+# make demo | test | lint | serve | bench | faults — see README.md
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -7,7 +7,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PORT
 
-.PHONY: demo test lint serve bench install frontend
+.PHONY: demo test lint serve bench faults install frontend
 
 demo: install frontend
 	@python -m demo.serve
@@ -30,6 +30,9 @@ serve: $(VENV)/service frontend
 
 bench: install
 	python -m bench
+
+faults: install frontend
+	python -m tests.faults
 
 install: $(VENV)/development
 

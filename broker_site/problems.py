@@ -1,10 +1,13 @@
 """Errors as problem details (RFC 9457): one shape for everything that goes wrong."""
 
+import sys
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
+import structlog
 from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from rest_framework import exceptions
@@ -12,8 +15,11 @@ from rest_framework.response import Response
 
 from broker_site.encoding import to_json
 
+log = structlog.get_logger(__name__)
+
 MEDIA_TYPE = "application/problem+json"
 NOT_FOUND = "There is nothing here that you may read."
+RETRY = {"Retry-After": "5"}
 
 
 class Problem(Exception):
@@ -72,11 +78,19 @@ def as_problem(error: Exception) -> Problem | None:
         return not_found()
     if isinstance(error, PermissionDenied):
         return Problem(403, "You may not do this.")
+    if isinstance(error, OperationalError | InterfaceError):
+        return _database_away(error)
     if not isinstance(error, exceptions.APIException):
         return None
     if isinstance(error, exceptions.ValidationError):
         return Problem(400, _sentences(error.detail), errors=error.detail)
     return Problem(error.status_code, str(error.detail), _headers(error))
+
+
+def _database_away(error: Exception) -> Problem:
+    """People and policies cannot be asked, or not be written: nobody's rights are known."""
+    log.error("the policy database does not answer", error=str(error))
+    return Problem(503, "The database of policies does not answer. Try again soon.", RETRY)
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:
@@ -102,11 +116,29 @@ def error_view(status: int, detail: str) -> Any:
     problem = Problem(status, detail)
 
     def handler(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-        if request.path.startswith("/api/") or not request.accepts("text/html"):
-            return problem_response(problem)
-        # A page that tells of a defect must not need what may be broken: who asks, the database.
-        asking = None if status >= 500 else request
-        page = render_to_string("error.html", {"problem": problem}, asking)
-        return HttpResponse(page, status=status)
+        return _shown(request, problem)
 
     return handler
+
+
+def failure_view(detail: str) -> Any:
+    """The handler for what is raised outside of the API's views, middleware included."""
+    defect = Problem(500, detail)
+
+    def handler(request: HttpRequest) -> HttpResponse:
+        # Django gives this handler no exception, but calls it while it handles one.
+        error = sys.exception()
+        known = as_problem(error) if isinstance(error, Exception) else None
+        return _shown(request, known or defect)
+
+    return handler
+
+
+def _shown(request: HttpRequest, problem: Problem) -> HttpResponse:
+    """As a page for people, or as problem details for programs."""
+    if request.path_info.startswith("/api/") or not request.accepts("text/html"):
+        return problem_response(problem)
+    # A page that tells of a failure must not need what may be broken: who asks, the database.
+    asking = None if problem.status >= 500 else request
+    page = render_to_string("error.html", {"problem": problem}, asking)
+    return HttpResponse(page, status=problem.status, headers=problem.headers)

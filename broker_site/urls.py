@@ -8,7 +8,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 
 from broker_site import health
 from broker_site.metrics import metrics
-from broker_site.problems import NOT_FOUND, error_view
+from broker_site.problems import NOT_FOUND, error_view, failure_view
 from events.admin_views import data_rates
 from policies import account_urls
 from policies.pages import account
@@ -46,4 +46,4 @@ urlpatterns = [
 handler400 = error_view(400, "The request is malformed.")
 handler403 = error_view(403, "You may not do this.")
 handler404 = error_view(404, NOT_FOUND)
-handler500 = error_view(500, "Something went wrong here. Tell the operators the X-Request-ID.")
+handler500 = failure_view("Something went wrong here. Tell the operators the X-Request-ID.")

@@ -11,7 +11,7 @@ from tests.programs import free_port, program, wait_for_port
 
 ROOT = Path(__file__).resolve().parent.parent
 MAIN = """
-daemon off; master_process on; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
+daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
 {user}
 events {{ worker_connections 2048; }}
 http {{

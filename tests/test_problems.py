@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from bson import Int64, ObjectId
 from bson.decimal128 import Decimal128
+from django.db import OperationalError
 from django.test import Client
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from broker_site.encoding import to_json
 from broker_site.problems import Problem, as_problem, problem_response
 from headers.merged import MergedRuns
-from tests.conftest import Actor
+from tests.conftest import Actor, People
 from tests.documents import Recorder
 
 URL = "/api/v1/headers/"
@@ -31,6 +32,27 @@ def strict(content: bytes) -> Any:
 
 
 # -- problems ------------------
+
+
+@pytest.mark.parametrize("path", [URL, "/runs/", "/admin/", "/api/v1/auth/whoami/"])
+def test_an_unreachable_policy_database_is_an_honest_refusal(
+    acting_as: Actor, people: People, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """On every route, with the words when to come back; also where middleware asks it first."""
+    api = acting_as("alice")
+    browser = Client(raise_request_exception=False)
+    browser.force_login(people.dan)
+
+    def away(*arguments: Any, **options: Any) -> None:
+        raise OperationalError("the server closed the connection")
+
+    client = api if path.startswith("/api/") else browser
+    with monkeypatch.context() as patch:
+        patch.setattr("django.db.backends.utils.CursorWrapper.execute", away)
+        response = client.get(path)
+    assert response.status_code == 503
+    assert response["Retry-After"] == "5"
+    assert "server closed" not in response.content.decode()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,155 @@
+"""What the faults happen to: two instances behind nginx, over a MongoDB that can be stopped."""
+
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+from django.conf import settings
+
+from demo.embedded_mongo import embedded_mongo
+from tests import settings as test_settings
+from tests.behind_nginx import nginx
+from tests.documents import Recorder
+from tests.running import Installation, Instance
+
+FRAMES, SIDE = 32, 512
+FRAME_BYTES = SIDE * SIDE * 2
+
+
+@dataclass
+class World:
+    folder: Path
+    port: int
+    """of nginx"""
+    instances: list[Instance]
+    run: str
+    """uid of a public run of 32 frames of 512 × 512 pixels"""
+
+    @property
+    def header(self) -> str:
+        return f"/api/v1/headers/{self.run}/"
+
+    @property
+    def frames(self) -> str:
+        """16 MiB"""
+        return f"{self.header}streams/primary/data/image/?format=octet-stream"
+
+    @property
+    def frame(self) -> str:
+        return f"{self.frames}&slice=7"
+
+
+@contextmanager
+def world(folder: Path, **variables: str) -> Iterator[World]:
+    """A new one in this folder. `variables` go into the instances' environment."""
+    with ExitStack() as stack:
+        stack.enter_context(embedded_mongo(None, test_settings.MONGO_PORT))
+        uid = _record()
+        installation = Installation.make(folder, BROKER_NUM_PROXIES="1", **variables)
+        instances = [stack.enter_context(installation.instance()) for _ in range(2)]
+        port = stack.enter_context(nginx(folder, [instance.port for instance in instances]))
+        yield World(folder, port, instances, uid)
+
+
+def _record() -> str:
+    """Writes the run that everybody reads."""
+    recorder = Recorder({catalog.name: catalog for catalog in settings.CATALOGS})
+    uid = recorder.run("312000", events=0)
+    image = {"dtype": "array", "shape": [1, SIDE, SIDE], "source": "SIM", "external": "FILESTORE:"}
+    descriptor = recorder.descriptor(uid, data_keys={"image": image})
+    data = test_settings.FOLDER / "data"
+    data.mkdir(exist_ok=True)
+    with h5py.File(data / "faults.h5", "w") as file:
+        values = np.arange(FRAMES, dtype="<u2").repeat(SIDE * SIDE).reshape(FRAMES, SIDE, SIDE)
+        file.create_dataset("/entry/data/data", data=values, chunks=(1, SIDE, SIDE))
+    place = {"root": "/facility/data", "resource_path": "faults.h5", "spec": "AD_HDF5"}
+    resource = {"uid": "faults", "run_start": uid, "resource_kwargs": {"frame_per_point": 1}}
+    recorder.insert("csx", "resource", {**place, **resource, "path_semantics": "posix"})
+    for number in range(FRAMES):
+        datum = f"faults/{number}"
+        kwargs = {"point_number": number}
+        recorder.insert(
+            "csx", "datum", {"datum_id": datum, "resource": "faults", "datum_kwargs": kwargs}
+        )
+        event = {"uid": f"faults-{number}", "descriptor": descriptor, "seq_num": number + 1}
+        when = 1.75e9 + number
+        values = {"data": {"image": datum}, "timestamps": {"image": when}}
+        recorder.insert("csx", "event", {**event, "time": when, **values, "filled": {}})
+    return uid
+
+
+def processes(text: str, below: int | None = None) -> list[int]:
+    """Ids of the processes whose command line holds the text, below one of them if given."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # it has just ended
+        if text in command and (below is None or below in _ancestors(int(entry.name))):
+            found.append(int(entry.name))
+    return found
+
+
+def _ancestors(process: int) -> Iterator[int]:
+    while process > 1:
+        try:
+            status = Path(f"/proc/{process}/status").read_text()
+        except OSError:
+            return
+        process = int(status.partition("PPid:")[2].split()[0])
+        yield process
+
+
+def workers(instance: Instance) -> list[int]:
+    return processes("gunicorn", below=instance.process.pid)
+
+
+@contextmanager
+def paused(process: int) -> Iterator[None]:
+    """The process hangs: it keeps its connections and answers nothing."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
+@contextmanager
+def clients(port: int, requests: Sequence[bytes], take: int) -> Iterator[Callable[[float], int]]:
+    """Connections that send what they are given and then take `take` bytes now and then.
+
+    Calling what this gives lets time pass, in seconds, and returns how many bytes were taken.
+    """
+    with ExitStack() as stack:
+        waiting = stack.enter_context(selectors.DefaultSelector())
+        for request in requests:
+            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), 20))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(request)
+            connection.setblocking(False)
+            if take:
+                waiting.register(connection, selectors.EVENT_READ)
+
+        def pass_time(seconds: float) -> int:
+            taken, end = 0, time.monotonic() + seconds
+            while time.monotonic() < end:
+                for key, _ in waiting.select(0.1) if take else ():
+                    try:
+                        taken += len(key.fileobj.recv(take))  # type: ignore[union-attr]
+                    except ConnectionError:
+                        waiting.unregister(key.fileobj)
+                time.sleep(0.2)
+            return taken
+
+        yield pass_time
