@@ -81,8 +81,8 @@ def _record() -> str:
         )
         event = {"uid": f"faults-{number}", "descriptor": descriptor, "seq_num": number + 1}
         when = 1.75e9 + number
-        values = {"data": {"image": datum}, "timestamps": {"image": when}}
-        recorder.insert("csx", "event", {**event, "time": when, **values, "filled": {}})
+        taken = {"data": {"image": datum}, "timestamps": {"image": when}}
+        recorder.insert("csx", "event", {**event, "time": when, **taken, "filled": {}})
     return uid
 
 
