@@ -145,8 +145,8 @@ def study(
     uses: dict[str, _Use] = defaultdict(_Use)
     for begin in range(0, len(chosen), RUNS_AT_ONCE):
         wanted = chosen[begin : begin + RUNS_AT_ONCE]
-        selection = Selection(start={"uid": {"$in": wanted}})
-        for run in runs.page(selection, len(wanted), descriptors=True):
+        selection = Selection(exact={"uid": {"$in": wanted}})
+        for run in runs.page(selection, len(wanted), descriptors=True).runs:
             _add(uses, run)
     days = Counter(datetime.fromtimestamp(t, catalog.timezone).date().isoformat() for t, _ in found)
     return CatalogRates(

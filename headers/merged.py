@@ -7,14 +7,15 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import structlog
 
 from broker_site.timing import phase
 from headers.catalogs import Catalog
 from headers.mongo import CatalogUnavailable, Doc
-from headers.repositories import Position, Run, Runs
+from headers.repositories import Found, Position, Run, Runs
 from headers.selection import Selection
 from policies.access import Access
 from policies.audit import note_runs
@@ -51,6 +52,24 @@ class Place:
     catalog: str
     position: Position
 
+    @classmethod
+    def of(cls, run: Run) -> "Place":
+        return cls(run.catalog.name, run.position)
+
+    def reaches(self, run: Run, newest_first: bool) -> bool:
+        """Does the run stand before this place, or at it?"""
+        sign = -1 if newest_first else 1
+        here, there = sign * self.position.time, sign * run.position.time
+        if run.catalog.name == self.catalog or here != there:
+            return bool(there <= here)
+        return (run.catalog.name < self.catalog) == newest_first
+
+
+class MergedPage(NamedTuple):
+    runs: list[Run]
+    stopped: Place | None
+    """where the search stopped because its time was over; None if it did not"""
+
 
 @dataclass
 class MergedRuns:
@@ -63,6 +82,8 @@ class MergedRuns:
     catalogs: Sequence[Catalog]
     access: Access
     unavailable: list[str] = field(default_factory=list)
+    searched_to: dict[str, Position] = field(default_factory=dict)
+    """catalogs whose search stopped before its end, because its time was over, and where"""
 
     def find(self, key: str) -> Run:
         """The run with a uid, a unique uid prefix, or -1, -2, … for the newest ones."""
@@ -90,10 +111,10 @@ class MergedRuns:
         newest_first: bool = True,
         after: Place | None = None,
         descriptors: bool = False,
-    ) -> list[Run]:
+    ) -> "MergedPage":
         """At most `limit` runs in order of time, then catalog, then _id."""
 
-        def ask(runs: Runs) -> list[Run]:
+        def ask(runs: Runs) -> Found:
             name = runs.catalog.name
             return runs.page(
                 selections[name],
@@ -104,12 +125,20 @@ class MergedRuns:
             )
 
         pages = self._ask(ask)
-        ordered = [pages[name] for name in sorted(pages, reverse=not newest_first)]
+        ordered = [pages[name].runs for name in sorted(pages, reverse=not newest_first)]
         sign = -1 if newest_first else 1
         merged = heapq.merge(*ordered, key=lambda run: sign * run.position.time)
-        runs = list(merged)[:limit]
+        stopped = self._stopped(newest_first)
+        searched = (run for run in merged if stopped is None or stopped.reaches(run, newest_first))
+        runs = list(islice(searched, limit))
         note_runs(runs)
-        return runs
+        return MergedPage(runs, stopped)
+
+    def _stopped(self, newest_first: bool) -> Place | None:
+        """The first place in the order at which a search stopped: behind it runs may be missing."""
+        sign = -1 if newest_first else 1
+        places = [Place(name, position) for name, position in self.searched_to.items()]
+        return min(places, key=lambda place: sign * place.position.time, default=None)
 
     def count(self, selections: Mapping[str, Selection]) -> int:
         return sum(self._ask(lambda runs: runs.count(selections[runs.catalog.name])).values())
@@ -193,6 +222,8 @@ class MergedRuns:
             mapped = map if len(repositories) < 2 else _threads.map
             outcomes = list(mapped(partial(_outcome, ask), repositories))
         answers = dict(outcome for outcome in outcomes if outcome is not None)
+        stops = {runs.catalog.name: runs.searched_to for runs in repositories}
+        self.searched_to |= {name: stop for name, stop in stops.items() if stop is not None}
         names = [runs.catalog.name for runs in repositories]
         self.unavailable = sorted({*self.unavailable, *names} - set(answers))
         if names and not answers:

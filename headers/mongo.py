@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
+import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
 from django.conf import settings
 from pymongo import MongoClient
 from pymongo.database import Database
-from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
+from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, PyMongoError
 
 from headers.catalogs import Catalog
 
@@ -97,6 +98,20 @@ def asking(catalog: Catalog) -> Iterator[None]:
         if error.code in BAD_PATTERN_CODES:
             raise QueryRefused("the database does not take this query") from error
         raise CatalogUnavailable(catalog, "the database refused the command") from error
+    except NetworkTimeout as error:
+        # This one query took too long. Whether the server is gone for all, only asking it tells.
+        if not _answers(catalog):
+            resting.begin(catalog)
+        raise CatalogUnavailable(catalog, "the database did not answer in time") from error
     except PyMongoError as error:
         resting.begin(catalog)
         raise CatalogUnavailable(catalog, "the database does not answer") from error
+
+
+def _answers(catalog: Catalog) -> bool:
+    try:
+        with pymongo.timeout(CONNECT_SECONDS):
+            database(catalog.metadata).command("ping")
+    except PyMongoError:
+        return False
+    return True

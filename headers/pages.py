@@ -156,7 +156,7 @@ def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
         "runs": [summarize(run) for run in found.runs],
         "older": _link(filters, cursor=found.next),
         "newer": _link(filters, cursor=found.previous),
-        "unavailable": merged.unavailable,
+        **views.missing(merged),
         "newest_first": given["ordering"] == "-time",
     }
 

@@ -29,29 +29,29 @@ def run_page(
 ) -> Page:
     """The page that a cursor points at, or the first one."""
     place, backwards = _read(cursor, salt) if cursor is not None else (None, False)
-    runs = merged.page(
+    runs, stopped = merged.page(
         selections,
         size + 1,  # one more tells whether there is a further page
         newest_first=newest_first != backwards,
         after=place,
         descriptors=descriptors,
     )
-    further, runs = len(runs) > size, runs[:size]
+    last = Place.of(runs[size - 1]) if len(runs) > size else stopped
+    runs = runs[:size]
     if backwards:
         runs.reverse()
-    if not runs:
+    if not runs and stopped is None:
         return Page([], None, None)
-    has_next, has_previous = (True, further) if backwards else (further, cursor is not None)
-    return Page(
-        runs,
-        _write(runs[-1], salt, backwards=False) if has_next else None,
-        _write(runs[0], salt, backwards=True) if has_previous else None,
-    )
+    onward = None if last is None else _write(last, salt, backwards=backwards)
+    back = None
+    if cursor is not None and runs:
+        back = _write(Place.of(runs[-1 if backwards else 0]), salt, backwards=not backwards)
+    return Page(runs, back, onward) if backwards else Page(runs, onward, back)
 
 
-def _write(run: Run, salt: str, *, backwards: bool) -> str:
-    place = {"catalog": run.catalog.name, "time": run.position.time, "id": run.position.id}
-    return write_cursor(place | {"backwards": backwards}, salt)
+def _write(place: Place, salt: str, *, backwards: bool) -> str:
+    content = {"catalog": place.catalog, "time": place.position.time, "id": place.position.id}
+    return write_cursor(content | {"backwards": backwards}, salt)
 
 
 def _read(cursor: str, salt: str) -> tuple[Place, bool]:

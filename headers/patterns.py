@@ -7,6 +7,7 @@ repeat what repeats or chooses, look around, or refer back.
 
 import re
 import warnings
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -16,6 +17,8 @@ sre_parser: Any = import_module("re._parser")
 
 MAX_PATTERN = 256
 MAX_REPEATS = 4
+SHORT = 16
+"""up to how many times something may be repeated for the repetition to count as bounded"""
 REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
 PLAIN = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.AT, sre.IN)
 
@@ -36,28 +39,39 @@ def safe_pattern(pattern: str) -> str:
             tree = sre_parser.parse(pattern)
     except (re.error, RecursionError, OverflowError, Warning) as error:
         raise UnsafePattern(f"the pattern is not a regular expression: {error}") from None
-    if _repeats(list(tree), inside_repeat=False) > MAX_REPEATS:
+    repeats = list(_repeats(list(tree), inside_repeat=False))
+    if len(repeats) > MAX_REPEATS:
         raise UnsafePattern(f"the pattern repeats more than {MAX_REPEATS} times")
+    if sum(repeats) > 1:
+        # Of two, one gives the other back what it took, place by place: quadratic time and worse.
+        raise UnsafePattern(
+            f"the pattern has more than one '*', '+' or repetition of over {SHORT} times"
+        )
     return pattern
 
 
-def _repeats(items: list[Any], inside_repeat: bool) -> int:
-    """How many repetitions of variable length there are."""
-    return sum(_repeats_of(kind, value, inside_repeat) for kind, value in items)
+def _repeats(items: list[Any], inside_repeat: bool) -> Iterator[bool]:
+    """Of each repetition of variable length, whether it is long."""
+    for kind, value in items:
+        yield from _repeats_of(kind, value, inside_repeat)
 
 
-def _repeats_of(kind: Any, value: Any, inside_repeat: bool) -> int:
+def _repeats_of(kind: Any, value: Any, inside_repeat: bool) -> Iterator[bool]:
     if kind in PLAIN:
-        return 0
+        return
     if kind is sre.SUBPATTERN:
-        return _repeats(list(value[3]), inside_repeat)
-    if kind is sre.BRANCH and not inside_repeat:
-        return sum(_repeats(list(branch), inside_repeat) for branch in value[1])
-    if kind in REPEATS and not inside_repeat:
+        yield from _repeats(list(value[3]), inside_repeat)
+    elif kind is sre.BRANCH and not inside_repeat:
+        for branch in value[1]:
+            yield from _repeats(list(branch), inside_repeat)
+    elif kind in REPEATS and not inside_repeat:
         low, high, repeated = value
         if high is not sre.MAXREPEAT and high > MAX_PATTERN:
             raise UnsafePattern(f"the pattern repeats something more than {MAX_PATTERN} times")
-        return int(low != high) + _repeats(list(repeated), inside_repeat=True)
-    raise UnsafePattern(
-        "the pattern may not repeat what repeats or chooses, look around or refer back"
-    )
+        if low != high:
+            yield high is sre.MAXREPEAT or high - low > SHORT
+        yield from _repeats(list(repeated), inside_repeat=True)
+    else:
+        raise UnsafePattern(
+            "the pattern may not repeat what repeats or chooses, look around or refer back"
+        )

@@ -12,7 +12,7 @@ caller's JSON is passed through.
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,7 +119,9 @@ class _Compiler:
             return self.combination(key, value, here, level)
         if key.startswith("$"):
             raise QueryError(here, "is not an operator here; combine with $and, $or, $not")
-        return {_stored_path(key, here): self.condition(value, here)}
+        path = _stored_path(key, here)
+        condition = {path: self.condition(value, here)}
+        return _of_stop(path, condition) if path.startswith(f"{STOP}.") else condition
 
     def combination(self, key: str, value: Any, here: str, level: int) -> Filter:
         if not isinstance(value, list) or not value:
@@ -146,6 +148,34 @@ class _Compiler:
 def _stored_path(key: str, here: str) -> str:
     first, dot, rest = field_path(key, here).partition(".")
     return f"{JOINED[first]}.{rest}" if dot and first in JOINED else key
+
+
+def _of_stop(path: str, condition: Filter) -> Filter:
+    """An open run lacks every field of a stop document, as a document that lacks it does.
+
+    To MongoDB, an empty list of joined documents is neither: it has no null inside.
+    """
+    operators = condition[path]
+    if _null_matches(operators):
+        return {"$or": [{STOP: {"$size": 0}}, condition]}
+    if {"$ne", "$nin", "$exists"} & set(operators):
+        return {f"{STOP}.0": {"$exists": True}, **condition}
+    return condition
+
+
+def _null_matches(condition: Mapping[str, Any]) -> bool:
+    """Does a missing value satisfy all of these operators?"""
+    holds: dict[str, Callable[[Any], bool]] = {
+        "$eq": lambda value: value is None,
+        "$gte": lambda value: value is None,
+        "$lte": lambda value: value is None,
+        "$in": lambda values: None in values,
+        "$ne": lambda value: value is not None,
+        "$nin": lambda values: None not in values,
+        "$exists": lambda value: not value,
+    }
+    never: Callable[[Any], bool] = lambda value: False  # noqa: E731
+    return all(holds.get(operator, never)(value) for operator, value in condition.items())
 
 
 def _scalar(value: Any, here: str) -> Any:

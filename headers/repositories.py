@@ -2,25 +2,34 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
+from itertools import islice
 from time import monotonic
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple, TypeGuard, TypeVar
 
 import structlog
+from django.conf import settings
+from pymongo.command_cursor import CommandCursor
+from pymongo.cursor import Cursor
 from pymongo.errors import OperationFailure
 
 from headers.catalogs import Catalog
 from headers.mongo import CatalogUnavailable, Doc, asking, database, query_milliseconds
 from headers.queries import DESCRIPTORS, STOP, mentions
-from headers.selection import Selection, starting_with, words_filter
+from headers.selection import Selection, holds_words, search_words, starting_with
 from headers.streams import stream_name
 from policies.access import Access
 from policies.conditions import NOTHING, Filter, conjunction
 
 log = structlog.get_logger(__name__)
+Answer = TypeVar("Answer")
 
 INDEXES_SECONDS = 60.0
+SEARCH_SHARE = 0.7
+"""the part of the time limit of a query in which documents are searched one by one"""
+SEARCHED_PART = 10_000
 FACET_VALUES = 1000
 JOIN_STOP = {
     "$lookup": {"from": "run_stop", "localField": "uid", "foreignField": "run_start", "as": STOP}
@@ -35,8 +44,14 @@ JOIN_DESCRIPTORS = {
 }
 ONE_NUMBER = {"$not": {"$type": ["array", "decimal"]}}
 """for `time` beside its bounds, which a list satisfies by any of its items"""
-TOO_LARGE_CODES = {10334, 17419, 4031700}
+ANY_NUMBER_OF_RUNS: Doc = {"$limit": 2**40}
+"""a barrier: no server moves a condition that stands behind a limit to before it"""
+TOO_LARGE_CODES = {10334, 17419, 4568, 13548, 4031700}
 """how MongoDB answers when joined documents exceed its 16 MB together"""
+
+
+NO_TEXT_INDEX = 27
+"""how MongoDB answers `$text` where there is no text index, or none that is finished"""
 
 
 class Position(NamedTuple):
@@ -47,6 +62,14 @@ class Position(NamedTuple):
     id: Any = None
     ties: bool = True
     """without an id: are runs of this very time still to come?"""
+
+
+class Found(NamedTuple):
+    """Runs in the order asked for."""
+
+    runs: list["Run"]
+    searched_to: Position | None = None
+    """where the search stopped because its time was over; None if it went as far as was asked"""
 
 
 @dataclass
@@ -75,6 +98,8 @@ class Runs:
     def __init__(self, catalog: Catalog, access: Access) -> None:
         self.catalog = catalog
         self.access = access
+        self.searched_to: Position | None = None
+        """how far the last search came, where its time was over before its end"""
         self._readable = access.filter(catalog)
         self._database = database(catalog.metadata)
 
@@ -95,7 +120,7 @@ class Runs:
         ]
         with asking(self.catalog):
             try:
-                found = self._aggregate(pipeline)
+                found = list(self._aggregate(pipeline))
             except OperationFailure as error:
                 if error.code not in TOO_LARGE_CODES:
                     raise
@@ -128,12 +153,15 @@ class Runs:
     def of_descriptor(self, uid: str) -> tuple[Run, Doc] | None:
         """A descriptor and its run."""
         with asking(self.catalog):
-            descriptor = self._database.event_descriptor.find_one(
-                {"uid": uid}, max_time_ms=query_milliseconds()
+            found = self._database.event_descriptor.find_one(
+                {"uid": uid}, {"run_start": 1}, max_time_ms=query_milliseconds()
             )
         # Asked even when there is no such descriptor, so that a hidden one takes as long.
-        run = self.get(str((descriptor or {}).get("run_start")))
-        return (run, _public(descriptor)) if run and descriptor else None
+        run = self.get(str((found or {}).get("run_start")))
+        if run is None:
+            return None
+        own = (descriptor for descriptor in run.descriptors if descriptor.get("uid") == uid)
+        return next(((run, descriptor) for descriptor in own), None)
 
     def _get_in_parts(self, uid: str) -> Run | None:
         pipeline: list[Doc] = [
@@ -156,48 +184,53 @@ class Runs:
         newest_first: bool = True,
         after: Position | None = None,
         descriptors: bool = False,
-    ) -> list[Run]:
+    ) -> Found:
         """At most `limit` runs in order, those behind `after` in the direction of the order.
 
         Two commands, three with descriptors, however many runs there are.
         """
         order = -1 if newest_first else 1
         sort = {"time": order, "_id": order}
-        read = self._joined_page if selection.joined else self._plain_page
         bounds = _keyset(selection.times(), after, newest_first)
         with asking(self.catalog):
             # The first page of all needs no bounds, which are not free, unless there are
             # malformed runs: without a number as time, a run has no place in the order.
             unbounded = after is None and selection.any_time
-            runs = read(selection, {} if unbounded else bounds, sort, limit)
+            where = {} if unbounded else bounds
+            runs = self._searching(lambda: self._page(selection, where, sort, limit))
             if not all(_is_number(run.position.time) for run in runs):
                 log.warning("runs without a number as time skipped", catalog=self.catalog.name)
-                runs = read(selection, conjunction(bounds, {"time": ONE_NUMBER}), sort, limit)
+                numbers = conjunction(bounds, {"time": ONE_NUMBER})
+                runs = self._searching(lambda: self._page(selection, numbers, sort, limit))
             if descriptors:
                 self._add_descriptors(runs)
-        return runs
+        return Found(runs, self.searched_to)
 
     def count(self, selection: Selection) -> int:
         """How many runs are selected."""
-        pipeline = [*self._matching(selection), {"$count": "count"}]
         with asking(self.catalog):
-            found = self._aggregate(pipeline)
-        return int(found[0]["count"]) if found else 0
+            rows = self._parts(selection, [{"$count": "count"}])
+        return sum(int(row["count"]) for row in rows)
 
     def facet(self, selection: Selection, path: str) -> list[tuple[Any, int]]:
         """The values at a dotted path of the start documents and how many runs have each.
 
         A list counts for each of its items. At most the 1,000 most frequent values.
         """
-        pipeline = [
-            *self._matching(selection),
+        stages: list[Doc] = [
             {"$unwind": f"${path}"},
             {"$group": {"_id": f"${path}", "count": {"$sum": 1}}},
             {"$sort": {"count": -1}},
             {"$limit": FACET_VALUES},
         ]
         with asking(self.catalog):
-            return [(row["_id"], row["count"]) for row in self._aggregate(pipeline)]
+            rows = self._parts(selection, stages)
+        counts: dict[tuple[type, Any], int] = defaultdict(int)
+        for row in rows:
+            # Values that differ by type only are different values; some cannot be hashed.
+            if isinstance(row["_id"], Hashable):
+                counts[type(row["_id"]), row["_id"]] += row["count"]
+        return [(value, count) for (_, value), count in counts.items()]
 
     def proposals_facet(self, selection: Selection) -> list[tuple[str, int]]:
         """How many of the selected runs each proposal has, overrides included."""
@@ -205,9 +238,9 @@ class Runs:
         moved = self.access.overrides.get(self.catalog.name, {})
         group: Doc = {f"p{at}": f"${path}" for at, path in enumerate(paths)}
         group["uid"] = {"$cond": [{"$in": ["$uid", {"$literal": list(moved)}]}, "$uid", None]}
-        pipeline = [*self._matching(selection), {"$group": {"_id": group, "count": {"$sum": 1}}}]
+        stages: list[Doc] = [{"$group": {"_id": group, "count": {"$sum": 1}}}]
         with asking(self.catalog):
-            rows = self._aggregate(pipeline)
+            rows = self._parts(selection, stages)
         counts: dict[str, int] = defaultdict(int)
         for row in rows:
             start = _nested({path: row["_id"].get(f"p{at}") for at, path in enumerate(paths)})
@@ -222,47 +255,121 @@ class Runs:
         """The one place where the access rule goes into a query."""
         return conjunction(*filters, self._readable)
 
-    def _selected(self, selection: Selection, keyset: Filter) -> Filter:
-        return self._where(keyset, selection.start, self._search(selection.search))
+    def _matching(
+        self,
+        selection: Selection,
+        bounds: Filter,
+        *,
+        sort: Mapping[str, int] | None = None,
+        text: Filter,
+    ) -> list[Doc]:
+        """The stages that select runs: first those that may be read, then, behind a barrier,
+        those of them that satisfy the caller's conditions.
 
-    def _search(self, search: str) -> Filter:
-        if not search:
-            return {}
-        if _text_indexes.has(self.catalog):
-            # As phrases, because of bare words one would do.
-            words = search.replace('"', " ").split()
-            return {"$text": {"$search": " ".join(f'"{word}"' for word in words)}}
-        return words_filter(search)
-
-    def _matching(self, selection: Selection) -> list[Doc]:
-        stages: list[Doc] = [{"$match": self._selected(selection, {"time": selection.times()})}]
+        So a condition is never judged on a run that is hidden, where how long it takes would tell
+        of what the run contains. Only `$text` has to come first, in the same stage as the rule.
+        """
+        where = self._where(bounds, selection.exact, text)
+        stages: list[Doc] = [{"$match": where}] if where else []
+        if sort is not None:
+            stages.append({"$sort": dict(sort)})
+        if not selection.start and not selection.joined:
+            return stages
+        stages.append(ANY_NUMBER_OF_RUNS)
+        if selection.start:
+            stages.append({"$match": selection.start})
         return stages + _join(selection.joined)
 
-    def _aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> list[Doc]:
-        cursor = self._database.run_start.aggregate(pipeline, maxTimeMS=query_milliseconds())
-        return list(cursor)
+    def _aggregate(
+        self, pipeline: Sequence[Mapping[str, Any]], batch: int = 0
+    ) -> CommandCursor[Doc]:
+        options: Doc = {"batchSize": batch} if batch else {}
+        return self._database.run_start.aggregate(
+            pipeline, maxTimeMS=query_milliseconds(), allowDiskUse=True, **options
+        )
 
-    def _plain_page(
+    def _page(
         self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int
     ) -> list[Run]:
-        where = self._selected(selection, bounds)
-        cursor = self._database.run_start.find(where).sort(sort).limit(limit).batch_size(limit)
-        starts = list(cursor.max_time_ms(query_milliseconds()))
+        starts = list(islice(self._starts(selection, bounds, sort, limit), limit))
         stops = self._by_run("run_stop", [start.get("uid") for start in starts])
         for start in starts:
             uid = start.get("uid")
             start[STOP] = stops.get(uid, []) if type(uid) is str else []
-            start.pop(DESCRIPTORS, None)  # a key of the document itself
         return self._runs(starts)
 
-    def _joined_page(
-        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int
-    ) -> list[Run]:
-        where, joins = self._selected(selection, bounds), _join(selection.joined)
-        stages: list[Doc] = [{"$match": where}, {"$sort": sort}, *joins, {"$limit": limit}]
-        if JOIN_STOP not in stages:
-            stages.append(JOIN_STOP)
-        return self._runs(self._aggregate([*stages, {"$project": {DESCRIPTORS: 0}}]))
+    def _starts(
+        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int = 0
+    ) -> Iterator[Doc]:
+        """The selected start documents, by the text index and by looking at each."""
+        by_index, words = self._search(selection.search)
+        if not words:
+            yield from self._in_order(selection, bounds, sort, limit, by_index)
+            return
+        deadline = monotonic() + settings.QUERY_SECONDS * SEARCH_SHARE
+        for start in self._in_order(selection, bounds, sort, 0, by_index):
+            if holds_words(start, words):
+                yield start
+            if monotonic() > deadline:
+                self.searched_to = Position(start.get("time"), start.get("_id"))
+                return
+
+    def _in_order(
+        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int, text: Filter
+    ) -> Iterator[Doc]:
+        """Start documents alone; at most `limit` if it is not 0."""
+        if selection.start or selection.joined:
+            stages = self._matching(selection, bounds, sort=sort, text=text)
+            stages += [{"$limit": limit}] if limit else []
+            # One more than there are: the server need not keep its cursor for the next batch.
+            batch = limit + 1 if limit else 0
+            documents: Cursor[Doc] | CommandCursor[Doc] = self._aggregate(stages, batch)
+        else:
+            where = self._where(bounds, selection.exact, text)
+            documents = self._database.run_start.find(where).sort(sort).limit(limit)
+            documents = documents.batch_size(limit).max_time_ms(query_milliseconds())
+        with closing(documents) as found:
+            for start in found:
+                # Keys of the document itself could have these names, too.
+                start.pop(STOP, None)
+                start.pop(DESCRIPTORS, None)
+                yield start
+
+    def _searching(self, read: Callable[[], list[Answer]]) -> list[Answer]:
+        """Reads, once more without the text index if that turns out not to be usable."""
+        try:
+            return read()
+        except OperationFailure as error:
+            if error.code != NO_TEXT_INDEX:
+                raise
+            log.warning("text index not usable", catalog=self.catalog.name)
+            _text_indexes.lacks(self.catalog)
+            return read()
+
+    def _parts(self, selection: Selection, stages: list[Doc]) -> list[Doc]:
+        return self._searching(lambda: list(self._each_part(selection, stages)))
+
+    def _each_part(self, selection: Selection, stages: list[Doc]) -> Iterator[Doc]:
+        """What the stages make of the selected runs; in several parts where words are looked for
+        in each document.
+        """
+        bounds: Filter = {"time": selection.times()}
+        by_index, words = self._search(selection.search)
+        if not words:
+            yield from self._aggregate([*self._matching(selection, bounds, text=by_index), *stages])
+            return
+        newest_first = {"time": -1, "_id": -1}
+        found = (start["_id"] for start in self._starts(selection, bounds, newest_first))
+        while ids := list(islice(found, SEARCHED_PART)):
+            yield from self._aggregate([{"$match": self._where({"_id": {"$in": ids}})}, *stages])
+
+    def _search(self, search: str) -> tuple[Filter, list[str]]:
+        """The condition that a text index finds, and the words to be looked for in documents."""
+        words, common = search_words(search)
+        if not words or not _text_indexes.has(self.catalog):
+            return {}, words + common
+        # As phrases, because of bare words one would do.
+        return {"$text": {"$search": " ".join(f'"{word}"' for word in words)}}, common
 
     def _add_descriptors(self, runs: list[Run]) -> None:
         found = self._by_run("event_descriptor", [run.uid for run in runs])
@@ -385,6 +492,10 @@ class _TextIndexes:
             found = any(kind == "text" for index in indexes for _, kind in index["key"])
             self._known[catalog.metadata] = (monotonic(), found)
         return found
+
+    def lacks(self, catalog: Catalog) -> None:
+        """There is none that answers, whatever the list of indexes says: one is being built."""
+        self._known[catalog.metadata] = (monotonic(), False)
 
 
 _text_indexes = _TextIndexes()

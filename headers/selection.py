@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -11,33 +12,36 @@ from headers.queries import STOP, Query
 from policies.conditions import Filter, conjunction
 
 EXIT_STATUSES = ("success", "abort", "fail", "open")
-SEARCHED_FIELDS = (
-    "plan_name",
-    "sample",
-    "sample.name",
-    "sample_name",
-    "owner",
-    "operator",
-    "username",
-    "project",
-    "group",
-    "purpose",
-    "comment",
-    "comments",
-    "notes",
-    "title",
-    "proposal.title",
-    "proposal.pi_name",
+STOP_WORDS = frozenset(
+    re.findall(
+        r"\S+",
+        """
+        a about above after again against all am an and any are aren't as at be because
+        been before being below between both but by can't cannot could couldn't did didn't
+        do does doesn't doing don't down during each few for from further had hadn't has
+        hasn't have haven't having he he'd he'll he's her here here's hers herself him
+        himself his how how's i i'd i'll i'm i've if in into is isn't it it's its itself
+        let's me more most mustn't my myself no nor not of off on once only or other ought
+        our ours ourselves out over own same shan't she she'd she'll she's should
+        shouldn't so some such than that that's the their theirs them themselves then
+        there there's these they they'd they'll they're they've this those through to too
+        under until up very was wasn't we we'd we'll we're we've were weren't what what's
+        when when's where where's which while who who's whom why why's will with won't
+        would wouldn't you you'd you'll you're you've your yours yourself yourselves
+        """,
+    )
 )
-"""where `search` looks in a catalog without text index"""
-MAX_SEARCH_WORDS = 8
+"""what an English text index leaves out, among them In, As, At, He, I, No and other elements"""
 
 
 @dataclass(frozen=True)
 class Selection:
     """What to select in one catalog, on top of what the access allows."""
 
+    exact: Filter = field(default_factory=dict)
+    """made by the service itself of exact values that an index finds"""
     start: Filter = field(default_factory=dict)
+    """the caller's conditions on the start document"""
     since: float = -math.inf
     """inclusive, epoch seconds"""
     until: float | None = None
@@ -69,11 +73,12 @@ def select(
     search: str = "",
 ) -> Selection:
     """All parameters as one Selection: every one of them must hold."""
-    equal = {"plan_name": plan_name, "scan_id": scan_id}
-    named = {key: value for key, value in equal.items() if value is not None}
+    by_scan_id = {} if scan_id is None else {"scan_id": scan_id}
+    by_plan = {} if plan_name is None else {"plan_name": plan_name}
     by_uid = {"uid": starting_with(uid)} if uid else {}
     return Selection(
-        start=conjunction(query.start, named, by_uid, proposal or {}),
+        exact=conjunction(by_scan_id, by_uid, proposal or {}),
+        start=conjunction(query.start, by_plan),
         since=-math.inf if since is None else since,
         until=until,
         joined=conjunction(query.joined, _exit_status(exit_status)),
@@ -86,15 +91,30 @@ def starting_with(prefix: str) -> dict[str, str]:
     return {"$gte": prefix, "$lt": prefix + "\U0010ffff"}
 
 
-def words_filter(search: str) -> Filter:
-    """Search without text index: every word stands in one of the usual fields, in any case."""
-    words = [re.escape(word) for word in search.split()[:MAX_SEARCH_WORDS]]
-    return conjunction(
-        *(
-            {"$or": [{name: {"$regex": word, "$options": "i"}} for name in SEARCHED_FIELDS]}
-            for word in words
-        )
-    )
+def search_words(search: str) -> tuple[list[str], list[str]]:
+    """The words of a search: those that a text index finds, and those that it leaves out."""
+    words = search.replace('"', " ").split()
+    common = [word for word in words if word.casefold() in STOP_WORDS]
+    return [word for word in words if word not in common], common
+
+
+def holds_words(document: Any, words: Sequence[str]) -> bool:
+    """Does each word stand in some text of the document, at any depth and in any case?"""
+    texts = [text.casefold() for text in _texts(document)]
+    return all(any(word.casefold() in text for text in texts) for word in words)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text below a value. Keys are no texts."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, Mapping):
+            pending.extend(item.values())
+        elif isinstance(item, list):
+            pending.extend(item)
 
 
 def moment(text: str, zone: ZoneInfo) -> float:

@@ -104,9 +104,9 @@ def _shares(rights: Sequence[tuple[Rule, Access]], runs: Runs) -> Iterator[Share
         condition = access.rule(runs.catalog)
         alone = All((condition, *map(Not, earlier)))
         earlier.append(condition)
-        selection = Selection(start=alone.mongo())
+        selection = Selection(exact=alone.mongo())
         if count := runs.count(selection):
-            yield Share(runs.catalog, rule, count, runs.page(selection, FIRST_RUNS))
+            yield Share(runs.catalog, rule, count, runs.page(selection, FIRST_RUNS).runs)
 
 
 # -- Who can read a run? ---------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -266,15 +267,23 @@ def page_link(request: Request, cursor: str | None) -> str | None:
     return request.build_absolute_uri(f"{request.path}?{query.urlencode()}")
 
 
-def missing(merged: MergedRuns) -> dict[str, list[str]]:
-    """Names the catalogs that did not answer, in an answer that lacks their runs."""
-    return {"unavailable": merged.unavailable} if merged.unavailable else {}
+def missing(merged: MergedRuns) -> dict[str, Any]:
+    """Names, in an answer that lacks runs, the catalogs that did not answer, and those where a
+    search stopped before its end, with the time of the last run that it looked at.
+    """
+    times = {
+        name: datetime.fromtimestamp(position.time, UTC).isoformat()
+        for name, position in merged.searched_to.items()
+    }
+    told = {"unavailable": merged.unavailable, "incomplete": times}
+    return {name: value for name, value in told.items() if value}
 
 
 def missing_warning(merged: MergedRuns) -> dict[str, str]:
-    if not merged.unavailable:
-        return {}
-    return {"Warning": f'199 - "no answer from {", ".join(merged.unavailable)}"'}
+    absent = missing(merged)
+    texts = [f"no answer from {name}" for name in absent.get("unavailable", [])]
+    texts += [f"{name} was searched to {at}" for name, at in absent.get("incomplete", {}).items()]
+    return {"Warning": ", ".join(f'199 - "{text}"' for text in texts)} if texts else {}
 
 
 def cached_response(request: Request, run: Run, content: Any) -> HttpResponse:

@@ -1,15 +1,20 @@
 """A catalog whose database is away: the others answer, and the answer says who is missing."""
 
+import socket
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pymongo
 import pytest
+from django.conf import settings
 from pymongo.database import Database
+from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from headers import mongo, repositories
 from headers.catalogs import Catalog
 from headers.merged import CatalogsUnavailable, MergedRuns
+from headers.mongo import CatalogUnavailable, asking, resting
 from policies.access import Access
 from policies.models import Proposal
 from tests.conftest import Actor, People
@@ -129,3 +134,26 @@ def test_after_a_failure_a_catalog_rests_for_a_moment(
         merged.find("-1")
     mongo.resting.clear()
     assert MergedRuns([catalogs["hxn"]], Access(data_admin=True)).find("-1").uid == runs["hxn"]
+
+
+def test_one_query_that_takes_too_long_does_not_rest_the_catalog_for_others(
+    catalogs: dict[str, Catalog],
+) -> None:
+    """ABUSE-CASES 4: a caller could otherwise keep everybody from a catalog."""
+    csx = catalogs["csx"]
+    for error in (NetworkTimeout("timed out"), ExecutionTimeout("time limit", 50)):
+        with pytest.raises(CatalogUnavailable), asking(csx):
+            raise error
+        assert not resting.includes(csx)
+
+
+def test_a_server_that_hangs_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes connections and answers nobody, not even who asks whether it lives."""
+    monkeypatch.setattr("headers.mongo.CONNECT_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as hung:
+        uri = f"mongodb://127.0.0.1:{hung.getsockname()[1]}/db"
+        catalog = replace(settings.CATALOGS[0], metadata=uri)
+        with pytest.raises(CatalogUnavailable), asking(catalog):
+            raise NetworkTimeout("timed out")
+        assert resting.includes(catalog)
+    resting.clear()

@@ -8,6 +8,7 @@ from tests.documents import Recorder
 
 # Address → commands when one catalog holds the runs and is the only one asked.
 # A route that asks more needs a reason in the commit that changes this table.
+CONDITIONED = ["aggregate run_start", "find run_stop"]
 BASELINE = {
     "headers/?catalog=csx": ["find run_start", "find run_stop"],
     "headers/?catalog=csx&include=descriptors": [
@@ -16,12 +17,9 @@ BASELINE = {
         "find event_descriptor",
     ],
     "headers/?catalog=csx&page_size=1&ordering=time": ["find run_start", "find run_stop"],
-    "headers/?catalog=csx&exit_status=success": ["aggregate run_start"],
-    'headers/?catalog=csx&query={{"descriptor.name": "primary"}}': ["aggregate run_start"],
-    "headers/?catalog=csx&since=2020&plan_name=scan&proposal=310000": [
-        "find run_start",
-        "find run_stop",
-    ],
+    "headers/?catalog=csx&exit_status=success": CONDITIONED,
+    'headers/?catalog=csx&query={{"descriptor.name": "primary"}}': CONDITIONED,
+    "headers/?catalog=csx&since=2020&plan_name=scan&proposal=310000": CONDITIONED,
     "headers/count/?catalog=csx": ["aggregate run_start"],
     "headers/facets/?catalog=csx&fields=plan_name": ["aggregate run_start"],
     "headers/facets/?catalog=csx&fields=plan_name,proposal,catalog": ["aggregate run_start"] * 3,
@@ -85,7 +83,7 @@ def test_who_may_read_nothing_costs_nothing(
     ("parameters", "equal"),
     [
         ("", set()),
-        ("&plan_name=scan&scan_id=1", {"plan_name", "scan_id"}),
+        ("&scan_id=1", {"scan_id"}),
         ("&since=2020&until=2030", set()),
     ],
 )

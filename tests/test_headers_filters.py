@@ -101,7 +101,7 @@ def test_by_how_the_run_ended(acting_as: Actor, recorder: Recorder) -> None:
         assert count == {"count": 1}
 
 
-def test_pages_of_a_joined_filter_cost_one_command_and_miss_nothing(
+def test_pages_of_a_joined_filter_cost_two_commands_and_miss_nothing(
     acting_as: Actor, recorder: Recorder, commands: Commands
 ) -> None:
     for number in range(6):
@@ -109,7 +109,7 @@ def test_pages_of_a_joined_filter_cost_one_command_and_miss_nothing(
     dan = acting_as("dan")
     commands.sent.clear()
     page = dan.get(URL, {"catalog": "csx", "exit_status": "open", "page_size": "2"}).json()
-    assert commands.names == ["aggregate"]
+    assert commands.names == ["aggregate", "find"]
     assert [run["start"]["title"] for run in page["results"]] == ["5", "3"]
     page = dan.get(page["next"]).json()
     assert [run["start"]["title"] for run in page["results"]] == ["1"]
@@ -273,7 +273,7 @@ def test_a_query_over_the_time_limit_is_a_503(
     def slow(*args: Any, **kwargs: Any) -> Any:
         raise ExecutionTimeout("operation exceeded time limit", 50)
 
-    monkeypatch.setattr(Runs, "_plain_page", slow)
+    monkeypatch.setattr(Runs, "_page", slow)
     response = acting_as("dan").get(URL)
     assert response.status_code == 503
     assert int(response["Retry-After"]) > 0

@@ -1,11 +1,15 @@
-"""search=: by the text index where there is one, else in the usual fields; within the rule."""
+"""search=: by the text index where there is one, else in every document; within the rule."""
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import pytest
+from pymongo.errors import OperationFailure
 
 from headers import repositories
 from headers.catalogs import Catalog
 from headers.repositories import Runs
-from headers.selection import Selection
 from policies.access import Access
 from tests.conftest import Actor, Commands
 from tests.documents import Recorder
@@ -27,13 +31,58 @@ def samples(recorder: Recorder) -> Recorder:
     return recorder
 
 
-def test_words_are_found_in_the_usual_fields_in_any_case(
-    acting_as: Actor, samples: Recorder
-) -> None:
+def test_words_are_found_in_every_text_in_any_case(acting_as: Actor, samples: Recorder) -> None:
     assert titles(acting_as, "GOLD") == {"one", "two", "three"}
     assert titles(acting_as, "gold ann") == {"one"}
     assert titles(acting_as, "films") == {"two"}
     assert titles(acting_as, "silver") == set()
+
+
+@pytest.mark.parametrize("search", ["polyethylene", "Al foil", "a series", "DEEP", "second"])
+def test_words_are_found_in_texts_of_any_name_and_at_any_depth(
+    search: str, acting_as: Actor, recorder: Recorder
+) -> None:
+    recorder.run(
+        title="one",
+        Sample_Name="Al foil",
+        components="Polyethylene",
+        project_desc="a series",
+        nested={"list": [{"text": "deep down"}], "other": ["first", "second"]},
+    )
+    recorder.run(title="two", polyethylene="a key is no text")
+    assert titles(acting_as, search) == {"one"}
+
+
+@pytest.mark.parametrize("search", ["In", "As", "He", "in as"])
+def test_words_that_an_english_index_leaves_out_are_found(
+    search: str, acting_as: Actor, recorder: Recorder
+) -> None:
+    recorder.run(title="one", sample="In As on He")
+    recorder.run(title="two", sample="gold", catalog="hxn")
+    assert titles(acting_as, search) == {"one"}
+
+
+def test_a_search_that_runs_out_of_time_tells_how_far_it_came_and_goes_on(
+    acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Page after page finds each run once; counts and facets say that they are incomplete."""
+    for n in range(6):
+        recorder.run(title=str(n), catalog="csx" if n % 3 else "hxn", sample="gold")
+    monkeypatch.setattr(repositories, "SEARCH_SHARE", 0.0)
+    dan, found = acting_as("dan"), []
+    url: str | None = f"{URL}?search=gold"
+    while url:
+        response = dan.get(url)
+        page = response.json()
+        if page["next"]:
+            assert all(datetime.fromisoformat(at) for at in page["incomplete"].values())
+            assert "was searched to" in response["Warning"]
+        found += [run["start"]["title"] for run in page["results"]]
+        url = page["next"]
+    assert found == ["5", "4", "3", "2", "1", "0"]
+    count = dan.get(f"{URL}count/", {"search": "gold"}).json()
+    assert count["count"] < 6
+    assert set(count["incomplete"]) == {"csx", "hxn"}
 
 
 def test_words_are_texts_and_no_patterns(acting_as: Actor, samples: Recorder) -> None:
@@ -88,13 +137,50 @@ def test_the_text_index_is_asked_together_with_the_access_rule_in_one_query(
 
 @pytest.mark.parametrize(
     ("search", "sent"),
-    [("gold", '"gold"'), ("-gold", '"-gold"'), ('"gold', '"gold"'), ('a"b  c', '"a" "b" "c"')],
+    [("gold", '"gold"'), ("-gold", '"-gold"'), ('"gold', '"gold"'), ('b"d  c', '"b" "d" "c"')],
 )
 def test_every_word_must_be_found_whatever_the_index_makes_of_its_signs(
     search: str, sent: str, catalogs: dict[str, Catalog], indexed: None
 ) -> None:
     runs = Runs(catalogs["csx"], Access(data_admin=True))
-    assert runs._selected(Selection(search=search), {}) == {"$text": {"$search": sent}}
+    assert runs._search(search) == ({"$text": {"$search": sent}}, [])
+
+
+def test_words_that_the_index_leaves_out_are_looked_for_among_what_it_finds(
+    catalogs: dict[str, Catalog], indexed: None
+) -> None:
+    runs = Runs(catalogs["csx"], Access(data_admin=True))
+    assert runs._search("gold In") == ({"$text": {"$search": '"gold"'}}, ["In"])
+    assert runs._search("In As") == ({}, ["In", "As"])
+
+
+def refuse_text(asked: Any) -> None:
+    """As a server whose index is still being built does."""
+    if "$text" in str(asked):
+        raise OperationFailure("text index required for $text query", 27)
+
+
+def test_a_text_index_that_is_not_finished_is_done_without(
+    acting_as: Actor, samples: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed while it is built; asked then, the server has no such index."""
+    monkeypatch.setattr(repositories, "_text_indexes", repositories._TextIndexes())
+    known = {catalog.metadata: (float("inf"), True) for catalog in samples.catalogs.values()}
+    monkeypatch.setattr(repositories._text_indexes, "_known", known)
+    read, count = Runs._in_order, Runs._aggregate
+
+    def in_order(self: Runs, *arguments: Any) -> Iterator[Any]:
+        refuse_text(arguments)
+        return read(self, *arguments)
+
+    def aggregate(self: Runs, pipeline: list[dict[str, Any]], batch: int = 0) -> Iterator[Any]:
+        refuse_text(pipeline)
+        return count(self, pipeline, batch)
+
+    monkeypatch.setattr(Runs, "_in_order", in_order)
+    monkeypatch.setattr(Runs, "_aggregate", aggregate)
+    assert titles(acting_as, "gold") == {"one", "two", "three"}
+    assert acting_as("dan").get(f"{URL}count/", {"search": "gold"}).json() == {"count": 3}
 
 
 def test_the_lookup_of_the_text_index_is_remembered(

@@ -62,7 +62,7 @@ def _health_of(access: Access, catalog: Catalog) -> Health:
     model = next(model for model in RUNS_OF_CATALOGS if model.catalog.name == catalog.name)
     url = reverse(f"admin:headers_{model._meta.model_name}_changelist")
     try:
-        newest = Runs(catalog, access).page(Selection(), 1)
+        newest = Runs(catalog, access).page(Selection(), 1).runs
     except CatalogUnavailable:
         return Health(catalog, url, False, "", [])
     time = beamline_time(newest[0]) if newest else ""
