@@ -8,6 +8,7 @@ from broker_site.environment import ConfigurationError
 
 
 def main() -> None:
+    os.umask(0o077)  # what is written is for this account only
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_site.settings")
     from django.core.management import execute_from_command_line
 

@@ -33,7 +33,10 @@ PEOPLE = f"""
 from policies.models import Membership, Proposal, User
 for name in ({headers.MEMBER!r}, {headers.ADMIN!r}):
     if not User.objects.filter(username=name).exists():
-        User.objects.create_user(name, password={headers.PASSWORD!r}, data_admin=name == "admin")
+        # Staff, because only they are told where the time of a request went.
+        User.objects.create_user(
+            name, password={headers.PASSWORD!r}, data_admin=name == "admin", is_staff=True
+        )
 proposal, _ = Proposal.objects.get_or_create(proposal_id={headers.PROPOSAL!r})
 Membership.objects.get_or_create(proposal=proposal, user=User.objects.get(username="member"))
 """

@@ -42,7 +42,7 @@ class CompressionMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if not PATH.match(request.path):
+        if not PATH.match(request.path_info):
             return self.get_response(request)
         response = self.get_response(request)
         if is_compressible(response):

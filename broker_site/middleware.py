@@ -10,6 +10,7 @@ import structlog
 from csp.utils import build_policy
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import patch_vary_headers
+from django.utils.functional import LazyObject
 
 from broker_site.metrics import observe
 from broker_site.timing import phases, server_timing
@@ -35,7 +36,7 @@ class RequestContextMiddleware:
         observe(request, response, seconds["total"])
         response["X-Request-ID"] = request_id
         response.setdefault("Content-Security-Policy", _content_security_policy())
-        response["Server-Timing"] = server_timing(seconds)
+        response["Server-Timing"] = server_timing(_for(request, seconds))
         _forbid_sharing(request, response)
         # The path only: a query string may hold what a caller looks for.
         log.info(
@@ -46,6 +47,17 @@ class RequestContextMiddleware:
             milliseconds=round(seconds["total"] * 1000, 1),
         )
         return response
+
+
+def _for(request: HttpRequest, seconds: dict[str, float]) -> dict[str, float]:
+    """All phases for facility staff. For others the total alone: how long a database was busy
+    would tell them of what it holds.
+    """
+    user = vars(request).get("user")
+    if isinstance(user, LazyObject):
+        # Only if somebody else has asked already; another query would be one too many.
+        user = vars(request).get("_cached_user")
+    return seconds if getattr(user, "is_staff", False) else {"total": seconds["total"]}
 
 
 @cache
@@ -63,7 +75,7 @@ def _request_id(request: HttpRequest) -> str:
 def _forbid_sharing(request: HttpRequest, response: HttpResponse) -> None:
     """Answers depend on who asks: no shared cache may keep them, unless they say so themselves."""
     # What stands on these pages, such as recovery codes, is not for the browser's disk either.
-    secret = request.path.startswith("/accounts/")
+    secret = request.path_info.startswith("/accounts/")
     response.setdefault("Cache-Control", "no-store" if secret else "private, no-cache")
-    if request.path.startswith("/api/"):
+    if request.path_info.startswith("/api/"):
         patch_vary_headers(response, ("Accept", "Authorization", "Cookie"))

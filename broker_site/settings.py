@@ -93,6 +93,8 @@ if REQUIRE_STAFF_MFA:
     MIDDLEWARE.append("policies.second_factor.StaffSecondFactorMiddleware")
 
 ROOT_URLCONF = "broker_site.urls"
+# The service has its host for itself; a SCRIPT_NAME could only come from a caller.
+FORCE_SCRIPT_NAME = ""
 WSGI_APPLICATION = "broker_site.wsgi.application"
 
 TEMPLATES: list[dict[str, Any]] = [

@@ -9,6 +9,7 @@ from django.core.wsgi import get_wsgi_application
 
 from broker_site.environment import ConfigurationError
 
+os.umask(0o077)  # what is written is for this account only
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "broker_site.settings")
 
 

@@ -22,6 +22,7 @@ START_SECONDS = 60.0
 def main() -> None:
     port = int(os.environ.get("PORT", "8000"))
     signal.signal(signal.SIGTERM, _interrupt)
+    os.umask(0o077)  # what is written is for this account only
     FOLDER.mkdir(parents=True, exist_ok=True)
     try:
         with embedded_mongo(FOLDER / "mongo") as uri:

@@ -17,6 +17,12 @@ from typing import Any
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics-")
 
 bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
+# Files, sockets and their folders are the service's alone.
+umask = 0o077
+# gunicorn itself believes no header about where a request came from; the service believes as many
+# proxies as BROKER_NUM_PROXIES says.
+forwarder_headers = ""
+secure_scheme_headers: dict[str, str] = {}
 worker_class = "gthread"
 workers = int(os.environ.get("BROKER_WORKERS", "2"))
 threads = int(os.environ.get("BROKER_THREADS", "16"))

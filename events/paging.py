@@ -106,12 +106,13 @@ def _merged(
     return list(merged)[:limit]
 
 
-def _order(found: tuple[Events, Event]) -> tuple[Any, Any]:
-    return found[1]["time"], found[1]["_id"]
+def _order(found: tuple[Events, Event]) -> tuple[Any, ...]:
+    return Place.of(found[1]).order
 
 
 def _write(event: Mapping[str, Any], salt: str, *, backwards: bool) -> str:
-    return write_cursor({"time": event["time"], "id": event["_id"], "backwards": backwards}, salt)
+    place = Place.of(event)
+    return write_cursor({"time": place.time, "id": place.id, "backwards": backwards}, salt)
 
 
 def _read(cursor: str, salt: str) -> tuple[Place, bool]:

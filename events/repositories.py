@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from time import monotonic
-from typing import Any, NamedTuple, cast
+from typing import Any, ClassVar, NamedTuple, cast
 
 import bson
 from bson import ObjectId
@@ -19,13 +19,19 @@ from pymongo.errors import CursorNotFound, ExecutionTimeout
 
 from headers.merged import MergedRuns
 from headers.mongo import CODEC, CatalogUnavailable, Doc, asking, database, query_milliseconds
-from headers.repositories import Run, Runs
+from headers.repositories import ONE_NUMBER, Run, Runs
 from headers.streams import uids_of
 from policies.conditions import Filter
 
 BATCH_EVENTS = 2000
 PATIENCE_SECONDS = 2.0
 """how long a reader may keep an open database cursor waiting"""
+MERGED_DESCRIPTORS = 200
+"""of how many MongoDB merges the sorted events; those of more it sorts itself"""
+ID_TYPES = (int | float, str, bytes, ObjectId)
+"""in the order that MongoDB sorts values of different types"""
+A_NUMBER: Filter = {"$gte": -math.inf, **ONE_NUMBER}
+UNTIMED: Filter = {"$nor": [{"time": A_NUMBER}]}
 LOOKUP_IDS = 2000
 """datums or resources asked for at once"""
 
@@ -34,12 +40,21 @@ LOOKUP_IDS = 2000
 class Place:
     """A place in the order of events by (time, _id)."""
 
-    time: float
+    time: float | None
+    """None for an event without a number as time; those come last, by _id alone"""
     id: Any
 
     @classmethod
-    def of(cls, event: Doc) -> "Place":
-        return cls(event["time"], event["_id"])
+    def of(cls, event: Mapping[str, Any]) -> "Place":
+        time = event.get("time")
+        return cls(time if _is_number(time) else None, event["_id"])
+
+    @property
+    def order(self) -> tuple[Any, ...]:
+        """What sorts places as the database does."""
+        rank = next((n for n, kind in enumerate(ID_TYPES) if isinstance(self.id, kind)), None)
+        by_id = (9, bson.encode({"": self.id})) if rank is None else (rank, self.id)
+        return (self.time is None, self.time or 0.0, *by_id)
 
 
 class Reference(NamedTuple):
@@ -60,7 +75,6 @@ class Events:
         self.run = run
         self._own = set(uids_of(run.descriptors))
         self._events = database(run.catalog.metadata).event
-        self._descriptors = database(run.catalog.metadata).event_descriptor
         self._assets = database(run.catalog.assets)
 
     def page(
@@ -73,10 +87,33 @@ class Events:
     ) -> list[Doc]:
         """At most `limit` events, with `_id`, in the order of (time, _id) or against it.
 
-        The index orders by time only. So does the query, which then reads no more than it
-        returns; only where the page ends amid events of equal time are these asked for by _id.
+        Events without a number as time come last, in the order of _id.
         """
         where = self._of(descriptors)
+        untimed = after is not None and after.time is None
+        if backwards:
+            found = self._untimed_page(where, limit, after, -1) if untimed else []
+            rest = None if untimed else after
+            return found + self._timed_page(where, limit - len(found), rest, backwards)
+        found = [] if untimed else self._timed_page(where, limit, after, backwards)
+        if len(found) == limit:
+            return found
+        return found + self._untimed_page(where, limit - len(found), after if untimed else None, 1)
+
+    def _untimed_page(
+        self, where: Filter, limit: int, after: Place | None, order: int
+    ) -> list[Doc]:
+        beyond = {} if after is None else {"_id": {"$gt" if order > 0 else "$lt": after.id}}
+        return self._find(where | UNTIMED | beyond, {"_id": order}, limit)
+
+    def _timed_page(
+        self, where: Filter, limit: int, after: Place | None, backwards: bool
+    ) -> list[Doc]:
+        """The index orders by time only. So does the query, which then reads no more than it
+        returns; only where the page ends amid events of equal time are these asked for by _id.
+        """
+        if not limit:
+            return []
         order = -1 if backwards else 1
         found = self._find(where | _behind(after, backwards), {"time": order}, limit)
         if len(found) == limit and found[-1]["time"] == found[-2:][0]["time"]:
@@ -84,27 +121,26 @@ class Events:
             found = [event for event in found if event["time"] != last]
             ties = _ties(last, after, backwards)
             found += self._find(where | ties, {"_id": order}, limit - len(found))
-        return sorted(found, key=lambda event: (event["time"], event["_id"]), reverse=backwards)
+        return sorted(found, key=lambda event: Place.of(event).order, reverse=backwards)
 
     def stream_batches(self, descriptors: Sequence[str]) -> Generator[bytes, None, None]:
         """All events by time, as concatenated BSON documents, some thousand at once.
 
-        Events of equal time come as the index has them: in the order they were inserted.
+        Events of equal time come in the order that the index has them in, which no server
+        promises.
 
         One database cursor serves a reader that keeps up. Of one that takes longer than
         `PATIENCE_SECONDS` over a batch the cursor is closed, and its next batches are asked
-        for one by one, from where it is.
+        for one by one, from where it is: behind the time of the last event, or, where some event
+        has no number as time, behind as many events as it has.
         """
         where = self._of(descriptors)
-        tail = _Tail()
+        tail: _Tail | _Count = _Tail()
         slow = False
         while True:
             limit = BATCH_EVENTS if slow else 0
             begun = False
-            with (
-                closing(self._open(where | tail.behind(), limit)) as cursor,
-                suppress(_Interrupted),
-            ):
+            with closing(self._open(where, tail, limit)) as cursor, suppress(_Interrupted):
                 while batch := self._next(cursor, begun):
                     begun = True
                     tail = tail.and_then(batch)
@@ -116,6 +152,8 @@ class Events:
                 else:
                     if not (limit and begun):
                         return
+            if isinstance(tail, _Tail) and tail.count and self._untimed(where):
+                tail = _Count(tail.count)
 
     def times(self, descriptors: Sequence[str], first: int, count: int) -> list[float] | None:
         """The times of some events by their number in the order of time, from 0.
@@ -138,18 +176,17 @@ class Events:
             return b"".join(_bytes(found.max_time_ms(query_milliseconds())))
 
     def firsts(self, descriptors: Sequence[str]) -> dict[str, Doc]:
-        """One of the first events of each descriptor that has any, by descriptor; one command."""
-        self._of(descriptors)
-        one: Doc = {"from": "event", "localField": "uid", "foreignField": "descriptor"}
-        one |= {"pipeline": [{"$limit": 1}], "as": "events"}
+        """The first event of each descriptor that has any, by descriptor; one command."""
         pipeline: list[Doc] = [
-            {"$match": {"uid": {"$in": list(descriptors)}}},
-            {"$lookup": one},
-            {"$project": {"_id": 0, "uid": 1, "events": 1}},
+            {"$match": self._of(descriptors)},
+            {"$sort": {"descriptor": -1, "time": 1}},  # as the index has them
+            {"$group": {"_id": "$descriptor", "event": {"$first": "$$ROOT"}}},
         ]
+        options: Doc = {"maxTimeMS": query_milliseconds(), "allowDiskUse": True}
         with asking(self.run.catalog):
-            found = self._descriptors.aggregate(pipeline, maxTimeMS=query_milliseconds())
-            return {row["uid"]: row["events"][0] for row in found if row["events"]}
+            found = self._events.aggregate(pipeline, **options)
+            # Of an event that names descriptors in a list, `_id` is that list.
+            return {row["_id"]: row["event"] for row in found if type(row["_id"]) is str}
 
     def counts(self) -> dict[str, int]:
         """How many events each descriptor has, by uid; none for a descriptor without."""
@@ -159,7 +196,7 @@ class Events:
         ]
         with asking(self.run.catalog):
             rows = self._events.aggregate(pipeline, maxTimeMS=query_milliseconds())
-            return {row["_id"]: row["count"] for row in rows}
+            return {row["_id"]: row["count"] for row in rows if type(row["_id"]) is str}
 
     def references(self, datum_ids: Iterable[str]) -> dict[str, Reference]:
         """The datums of these ids that belong to this run, with their resources; by id.
@@ -191,10 +228,21 @@ class Events:
         with asking(self.run.catalog):
             return list(cursor.max_time_ms(query_milliseconds()))
 
-    def _open(self, where: Filter, limit: int) -> RawBatchCursor[Doc]:
-        cursor = self._events.find_raw_batches(where, sort=[("time", 1)], limit=limit)
+    def _open(self, where: Filter, tail: "_Tail | _Count", limit: int) -> RawBatchCursor[Doc]:
+        """The events behind the tail."""
+        cursor = self._events.find_raw_batches(
+            where | tail.behind(), sort=[("time", 1)], skip=tail.skipped, limit=limit
+        )
+        if len(self._own) > MERGED_DESCRIPTORS:
+            cursor.allow_disk_use(True)
         cursor.batch_size(BATCH_EVENTS).max_time_ms(query_milliseconds())
         return cursor
+
+    def _untimed(self, where: Filter) -> bool:
+        """Is there an event whose time is no number, and so has no place behind another?"""
+        with asking(self.run.catalog):
+            options: Doc = {"max_time_ms": query_milliseconds()}
+            return self._events.find_one(where | UNTIMED, {"_id": 1}, **options) is not None
 
     def _next(self, cursor: RawBatchCursor[Doc], begun: bool) -> bytes | None:
         """The next batch, None at the end. _Interrupted: go on with another cursor."""
@@ -221,11 +269,13 @@ class Events:
         cursor = self._assets[collection].find({key: {"$in": list(values)}})
         with asking(self.run.catalog):
             for document in cursor.batch_size(LOOKUP_IDS).max_time_ms(query_milliseconds()):
-                named = document.get("run_start")
+                value, named = document[key], document.get("run_start")
+                if not isinstance(value, str | ObjectId):
+                    continue  # a list, which matches by its items
                 if named == self.run.uid:
-                    found[document[key]] = document
+                    found[value] = document
                 elif named is None:
-                    found.setdefault(document[key], document)
+                    found.setdefault(value, document)
         return found
 
 
@@ -243,15 +293,24 @@ class RunsWithEvents(MergedRuns):
 def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
     with asking(runs.catalog):
         events = database(runs.catalog.metadata).event
-        event = events.find_one({"uid": uid}, max_time_ms=query_milliseconds())
-    # Asked even when there is no such event, so that a hidden one takes as long.
-    found = runs.of_descriptor(str((event or {}).get("descriptor")))
-    return (found[0], event) if found and event else None
+        named = events.find_one({"uid": uid}, {"descriptor": 1}, max_time_ms=query_milliseconds())
+    # Asked even when there is no such event, so that a hidden one takes as long; and read only
+    # when it may be.
+    found = runs.of_descriptor(str((named or {}).get("descriptor")))
+    if found is None or named is None:
+        return None
+    with asking(runs.catalog):
+        event = events.find_one({"_id": named["_id"]}, max_time_ms=query_milliseconds())
+    return (found[0], event) if event else None
 
 
 def _bytes(cursor: RawBatchCursor[Doc]) -> Iterator[bytes]:
     # pymongo's annotations say documents; a raw cursor yields bytes.
     return cast(Iterator[bytes], cursor)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 
 def _rising(times: Sequence[Any]) -> bool:
@@ -262,19 +321,18 @@ def _rising(times: Sequence[Any]) -> bool:
 
 def _behind(after: Place | None, backwards: bool) -> Filter:
     if after is None:
-        # Bounded all the same, so that only events with a number as time are listed.
-        return {"time": {"$gte": -math.inf}}
+        return {"time": A_NUMBER}
     bound, beyond = ("$lte", "$lt") if backwards else ("$gte", "$gt")
     # `time` is bounded on its own, for the index.
     ties = [{"time": {beyond: after.time}}, {"_id": {beyond: after.id}}]
-    return {"time": {bound: after.time}, "$or": ties}
+    return {"time": {bound: after.time, **ONE_NUMBER}, "$or": ties}
 
 
-def _ties(time: float, after: Place | None, backwards: bool) -> Filter:
+def _ties(time: Any, after: Place | None, backwards: bool) -> Filter:
     """Events of just this time, those behind a place."""
     if after is None or after.time != time:
-        return {"time": time}
-    return {"time": time, "_id": {"$lt" if backwards else "$gt": after.id}}
+        return {"time": {"$eq": time, **ONE_NUMBER}}
+    return {"time": {"$eq": time, **ONE_NUMBER}, "_id": {"$lt" if backwards else "$gt": after.id}}
 
 
 @dataclass(frozen=True)
@@ -283,6 +341,9 @@ class _Tail:
 
     time: Any = None
     ids: tuple[Any, ...] = ()
+    count: int = 0
+    """of all events so far"""
+    skipped: ClassVar[int] = 0
 
     def behind(self) -> Filter:
         if not self.ids:
@@ -291,20 +352,40 @@ class _Tail:
 
     def and_then(self, batch: bytes) -> "_Tail":
         time, ids = None, list[Any]()
-        for document in _from_the_end(batch):
+        starts = _starts(batch)
+        count = self.count + len(starts)
+        for document in _from_the_end(batch, starts):
             if ids and document.get("time") != time:
-                return _Tail(time, tuple(ids))
+                return _Tail(time, tuple(ids), count)
             time = document.get("time")
             ids.append(document.get("_id"))
         earlier = self.ids if time == self.time else ()
-        return _Tail(time, (*earlier, *ids))
+        return _Tail(time, (*earlier, *ids), count)
 
 
-def _from_the_end(batch: bytes) -> Iterator[Doc]:
-    """The documents of a batch, decoded one by one, the last one first."""
+@dataclass(frozen=True)
+class _Count:
+    """Where a stream of events without usable times is: how many of them there were."""
+
+    skipped: int
+
+    def behind(self) -> Filter:
+        return {}
+
+    def and_then(self, batch: bytes) -> "_Count":
+        return _Count(self.skipped + len(_starts(batch)))
+
+
+def _starts(batch: bytes) -> list[int]:
+    """Where the documents of a batch begin."""
     starts, at = [], 0
     while at < len(batch):
         starts.append(at)
         at += int.from_bytes(batch[at : at + 4], "little")
+    return starts
+
+
+def _from_the_end(batch: bytes, starts: list[int]) -> Iterator[Doc]:
+    """The documents of a batch, decoded one by one, the last one first."""
     for start, end in zip(reversed(starts), [len(batch), *reversed(starts)], strict=False):
         yield bson.decode(batch[start:end], CODEC)

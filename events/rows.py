@@ -45,7 +45,9 @@ class Rows:
         self._events = Events(stream.run)
         self._every: Columns | None = None
         self._some: tuple[int, Columns] | None = None
-        self._key = (stream.run.uid, (stream.run.stop or {}).get("uid"), stream.name)
+        # A stop's uid may be anything, even what cannot be hashed.
+        stop = repr((stream.run.stop or {}).get("uid"))
+        self._key = (stream.run.catalog.name, stream.run.uid, stop, stream.name)
         self._counted = self._count_if_regular()
 
     def __len__(self) -> int:

@@ -21,13 +21,24 @@ def client_address(request: HttpRequest) -> Address | None:
         hops = forwarded.split(",")
         text = hops[-min(settings.NUM_PROXIES, len(hops))]
     try:
-        # Without the interface of a link-local address, which no column of addresses takes.
-        address = ip_address(text.strip().partition("%")[0])
+        address = ip_address(_without_port(text.strip()))
     except ValueError:
         return None
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         return address.ipv4_mapped
     return address
+
+
+def _without_port(text: str) -> str:
+    """The address of `192.0.2.1:4711`, `[2001:db8::1]:4711` or `fe80::1%eth0`.
+
+    Some proxies write the port, and the interface of a link-local address fits no column.
+    """
+    if text.startswith("["):
+        text = text[1:].partition("]")[0]
+    elif text.count(":") == 1:
+        text = text.partition(":")[0]
+    return text.partition("%")[0]
 
 
 def client_network(request: HttpRequest) -> str:

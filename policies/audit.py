@@ -299,7 +299,7 @@ def _sent(request: HttpRequest, response: HttpResponseBase) -> int | None:
 
 def _names_a_run(request: HttpRequest) -> bool:
     """Somebody who has signed in asked for a run that is not there for them."""
-    return request.path.startswith(("/api/v1/", "/runs/")) and bool(_user(request).pk)
+    return request.path_info.startswith(("/api/v1/", "/runs/")) and bool(_user(request).pk)
 
 
 # -- Writing ---------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def locked_out(
     request: HttpRequest, response: HttpResponseBase, credentials: Credentials = None
 ) -> HttpResponseBase:
     wait = str(int(settings.AXES_COOLOFF_TIME.total_seconds()))
-    if request.path.startswith("/api/"):
+    if request.path_info.startswith("/api/"):
         return problem_response(Problem(429, DETAIL, {"Retry-After": wait}))
     context = {"detail": DETAIL, "minutes": int(wait) // 60}
     page = render(request, "registration/locked_out.html", context, status=429)

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 
+from broker_site.problems import Problem, not_found
 from broker_site.timing import phase
 from policies import audit
 from policies.access import Access, Catalog
@@ -55,12 +56,15 @@ def guarded(
 
     Asks again every few seconds and then raises AccessEnded, which closes the
     connection. Counts the bytes, for the audit trail and the caller's budget;
-    raises Throttled, before anything is sent, when that is spent.
+    raises Throttled, before anything is sent, when that is spent, and Problem (404) when the
+    caller may not read the run any more: the answer may have taken long to prepare.
     """
     budget = ByteBudget(request)
     try:
         budget.check()
-    except Throttled:
+        if not still_allowed(request, run):
+            raise not_found()
+    except (Throttled, Problem):
         _close(chunks)
         raise
     audit.take_over(request._request)

@@ -39,11 +39,11 @@ class StaffSecondFactorMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         user = getattr(request, "user", None)  # a program's is not known yet
-        if request.path.startswith(OPEN) or not isinstance(user, User):
+        if request.path_info.startswith(OPEN) or not isinstance(user, User):
             return self.get_response(request)
         if not _lacks_factor(user):
             return self.get_response(request)
-        if request.path.startswith("/api/"):
+        if request.path_info.startswith("/api/"):
             detail = "Staff need a second factor: set one up at /accounts/2fa/ first."
             return problem_response(Problem(403, detail))
         return redirect("mfa_index")

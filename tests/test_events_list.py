@@ -1,5 +1,6 @@
 """GET events/: order, pages, fields, links, filling, and what each actor sees."""
 
+import math
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import msgpack
 import numpy as np
 import pytest
 from bson import ObjectId, decode_all
+from bson.decimal128 import Decimal128
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -110,7 +112,7 @@ def test_a_page_costs_one_command_on_events(
     (command,) = on_events
     # What the index (descriptor, time) serves: equality, then the sort, with a bound of its own.
     assert command["filter"]["descriptor"] == descriptor
-    assert set(command["filter"]["time"]) == {"$gte"}
+    assert set(command["filter"]["time"]) == {"$gte", "$not"}  # the latter: no list, no decimal
     assert command["sort"] == {"time": 1}
     assert command["limit"] == 11
 
@@ -347,6 +349,46 @@ def test_a_slow_reader_holds_no_cursor_and_misses_nothing(
     assert read_all(recorder, run) == list(range(35))
     kept_open = [event.command for event in commands.sent if event.command_name == "getMore"]
     assert kept_open == []
+
+
+MISSING = object()
+ODD: list[Any] = [None, math.nan, [5.0], [], "soon", True, {"a": 1}, Decimal128("1"), MISSING]
+TIMES = st.lists(
+    st.one_of(st.integers(0, 3).map(lambda n: EPOCH + n), st.sampled_from(ODD)), max_size=14
+)
+
+
+@pytest.mark.parametrize("patience", [-1.0, 60.0], ids=["slow", "quick"])
+@hypothesis_settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(times=TIMES)
+def test_every_reader_gets_every_event_once_whatever_its_time(
+    patience: float,
+    times: list[Any],
+    acting_as: Actor,
+    recorder: Recorder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a stream, at whatever pace, and page by page in both directions."""
+    monkeypatch.setattr(repositories, "BATCH_EVENTS", 4)
+    monkeypatch.setattr(repositories, "PATIENCE_SECONDS", patience)
+    run = recorder.run(events=0)
+    descriptor = descriptor_of(recorder, run)
+    for n, time in enumerate(times):
+        event = {"uid": f"{run}-{n}", "descriptor": descriptor, "seq_num": n, "data": {}}
+        recorder.insert("csx", "event", event if time is MISSING else event | {"time": time})
+    wanted = list(range(len(times)))
+    assert sorted(read_all(recorder, run)) == wanted
+    alice = acting_as("alice")
+    forwards = pages(alice, f"{URL}?descriptor={descriptor}&page_size=3")
+    numbers = [[event["seq_num"] for event in page] for page in forwards]
+    assert sorted(chain(*numbers)) == wanted
+    last = alice.get(f"{URL}?descriptor={descriptor}&page_size=3").json()
+    while last["next"]:
+        last = alice.get(last["next"]).json()
+    backwards = pages(alice, last["previous"], "previous")
+    assert [[event["seq_num"] for event in page] for page in backwards] == numbers[-2::-1]
 
 
 # -- external fields -------------------------------------------------------------------------

@@ -1,15 +1,24 @@
 """What goes around the answers: caches, hosts, redirects, methods, headers, admin addresses."""
 
+import json
+import subprocess
+import sys
+import time
+import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import URLPattern, URLResolver, get_resolver
+from pytest_django.fixtures import Settings
 
+from policies.addresses import client_address
 from policies.models import User
 from tests.conftest import PASSWORD, Actor, People
 from tests.documents import Recorder
+from tests.running import ROOT, Installation
 
 API = "/api/v1/headers/"
 
@@ -147,3 +156,89 @@ def test_abuse_24_who_is_not_staff_opens_no_page_of_the_admin(people: People) ->
         answer = client.get(address)
         assert answer.status_code in (302, 403, 404), address
         assert "/login/" in answer.headers.get("Location", "/login/"), address
+
+
+@pytest.mark.parametrize("prefix", ["/evil", "/api", "/accounts"])
+def test_a_script_name_from_outside_changes_no_link_and_no_decision(
+    prefix: str, acting_as: Actor, recorder: Recorder
+) -> None:
+    for _ in range(2):
+        recorder.run("312000")
+    answer = acting_as("nobody").get(API, {"page_size": 1}, SCRIPT_NAME=prefix)
+    assert answer.json()["next"].startswith(f"http://testserver{API}")
+    page = Client().get("/no-such-page", SCRIPT_NAME=prefix, headers={"accept": "text/html"})
+    assert page["Content-Type"].startswith("text/html")
+
+
+def test_the_production_server_believes_no_forwarded_header(
+    mongo_uri: str, recorder: Recorder, tmp_path: Path
+) -> None:
+    """Sent by a peer at 127.0.0.1, whom gunicorn would believe by itself."""
+    for _ in range(2):
+        recorder.run("312000")
+    headers = {
+        "SCRIPT_NAME": "/evil",
+        "Script-Name": "/evil",
+        "PATH_INFO": "/livez",
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Ssl": "on",
+        "X-Forwarded-Host": "evil.example",
+        "Forwarded": "host=evil.example;proto=https",
+    }
+    installation = Installation.make(tmp_path, BROKER_WORKERS="1")
+    with installation.instance() as instance:
+        request = urllib.request.Request(f"{instance.address}{API}?page_size=1", headers=headers)
+        with urllib.request.urlopen(request, timeout=20) as response:
+            assert json.load(response)["next"].startswith(f"{instance.address}{API}?")
+
+
+def test_what_the_service_writes_is_for_its_account_only(
+    mongo_uri: str, recorder: Recorder, tmp_path: Path
+) -> None:
+    recorder.run("312000")
+    tmp_path.chmod(0o755)
+    installation = Installation.make(tmp_path, BROKER_WORKERS="1")
+    socket = tmp_path / "service.sock"
+    environment = {**installation.environment, "BROKER_BIND": f"unix:{socket}"}
+    serve = [sys.executable, "-m", "gunicorn", "--config", "deploy/gunicorn.conf.py"]
+    log = (tmp_path / "log").open("wb")
+    server = subprocess.Popen(
+        [*serve, "broker_site.wsgi"], cwd=ROOT, env=environment, stderr=log, umask=0o022
+    )
+    try:
+        for _ in range(300):
+            if socket.exists():
+                break
+            time.sleep(0.1)
+        assert socket.stat().st_mode & 0o077 == 0
+    finally:
+        server.terminate()
+        server.wait(30)
+        log.close()
+    written = [path for path in tmp_path.rglob("*sqlite3*") if path.is_file()]
+    assert written
+    assert all(path.stat().st_mode & 0o077 == 0 for path in written)
+
+
+@pytest.mark.parametrize(
+    ("forwarded", "address"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("192.0.2.7:4711", "192.0.2.7"),
+        ("203.0.113.1, 192.0.2.7:4711", "192.0.2.7"),
+        ("[2001:db8::7]:4711", "2001:db8::7"),
+        ("[2001:db8::7]", "2001:db8::7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("[::ffff:192.0.2.7]:80", "192.0.2.7"),
+        ("unknown", None),
+    ],
+)
+def test_addresses_are_understood_as_proxies_write_them(
+    forwarded: str, address: str | None, settings: Settings
+) -> None:
+    """ABUSE-CASES 21: whoever cannot be told apart shares the limits of all others."""
+    settings.NUM_PROXIES = 1
+    request = RequestFactory().get("/", HTTP_X_FORWARDED_FOR=forwarded)
+    found = client_address(request)
+    assert (found and str(found)) == address

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from broker_site.encoding import to_json
 from broker_site.problems import Problem, as_problem, problem_response
 from headers.merged import MergedRuns
+from policies.models import User
 from tests.conftest import Actor, People
 from tests.documents import Recorder
 
@@ -153,12 +154,24 @@ def test_a_problem_in_the_browsable_api_is_a_page(acting_as: Actor, recorder: Re
     assert b"is unknown" in response.content
 
 
+def test_only_facility_staff_are_told_where_the_time_went(
+    acting_as: Actor, recorder: Recorder, people: People
+) -> None:
+    """ABUSE-CASES 8: how long a database was busy tells of what it holds."""
+    recorder.run()
+    User.objects.filter(username="dan").update(is_staff=True)
+    assert "mongo;dur=" in acting_as("dan").get(URL)["Server-Timing"]
+    for actor in ("alice", "sue", "nobody"):
+        assert acting_as(actor).get(URL)["Server-Timing"].startswith("total;dur=")
+
+
 def test_every_answer_has_a_request_id_and_timings(acting_as: Actor, recorder: Recorder) -> None:
     client = acting_as("alice")
     for path in (URL, f"{URL}nonsense/", "/livez"):
         response = client.get(path)
         assert len(response["X-Request-ID"]) == 32
         assert "total;dur=" in response["Server-Timing"]
+        assert "mongo" not in response["Server-Timing"]
     assert client.get(URL, HTTP_X_REQUEST_ID="job-12345")["X-Request-ID"] == "job-12345"
     for hostile in ("x", "a b c d e f", "<script>alert(1)</script>", "x" * 65, "a\nb" * 5):
         assert client.get(URL, HTTP_X_REQUEST_ID=hostile)["X-Request-ID"] != hostile
