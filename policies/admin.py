@@ -18,8 +18,10 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
+from headers.selection import Selection
 from headers.simulator import what_can_read
 from policies import audit_admin  # noqa: F401  (registers itself)
+from policies.access import Access
 from policies.admin_base import (
     PreviewedAdmin,
     ReadOnlyAdmin,
@@ -28,7 +30,7 @@ from policies.admin_base import (
     act,
     person,
 )
-from policies.embargo import extend_embargo, may_manage, release_now
+from policies.embargo import extend_embargo, may_manage, may_widen, release_now
 from policies.models import (
     Beamline,
     EmbargoChange,
@@ -55,9 +57,28 @@ else:
 
 RIGHTS = ("is_staff", "is_superuser", "data_admin", "groups", "user_permissions", "max_token_days")
 OWN_RIGHTS = "Somebody else has to change what you yourself may read."
+WIDENING = {"beamlines", "proprietary", "locked"}
+"""what of a proposal lets more people read its runs"""
+ALL_BEAMLINES = "This takes a data admin, or staff of all beamlines of the proposal."
 
 
 # -- People ----------------------------------------------------------------------------------
+
+
+class NewPersonForm(ModelForm):
+    """A person without a password: the institution's sign-on knows who they are.
+
+    Whoever could choose a password could sign in as the person that the facility's proposal
+    system will add to proposals by this name.
+    """
+
+    class Meta:
+        model = User
+        fields = ("username", "first_name", "last_name", "email")
+
+    def save(self, commit: bool = True) -> Any:
+        self.instance.set_unusable_password()
+        return super().save(commit)
 
 
 class UserAdmin(StrictAdmin, BaseUserAdmin):
@@ -82,10 +103,20 @@ class UserAdmin(StrictAdmin, BaseUserAdmin):
         return super().get_queryset(request).prefetch_related("staffed_beamlines")
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:
-        if person(request).is_superuser or obj is None:
+        if person(request).is_superuser:
             return super().get_fieldsets(request, obj)
+        if obj is None:
+            about = "A person signs in through the institution; a superuser can give a password."
+            return ((None, {"fields": NewPersonForm.Meta.fields, "description": about}),)
         # Not even the kind of the password's hash is for others.
         return ((None, {"fields": ("username",)}), *self.fieldsets[1:])
+
+    def get_form(  # type: ignore[override]  # as Django's own admin of users has it
+        self, request: HttpRequest, obj: Any = None, **options: Any
+    ) -> Any:
+        if obj is None and not person(request).is_superuser:
+            options["form"] = NewPersonForm
+        return super().get_form(request, obj, **options)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         if person(request).is_superuser or obj is None:
@@ -207,6 +238,8 @@ class MembershipFormSet(InlineFormSet):
         user = person(self.request)
         for form in self.forms:
             touched = form.has_changed() or form in self.deleted_forms
+            if touched and self.instance.pk and not may_widen(user, self.instance):
+                raise ValidationError(ALL_BEAMLINES)
             people = {
                 form.cleaned_data.get("user"),
                 form.instance.user if form.instance.pk else None,
@@ -250,9 +283,47 @@ class ExtensionForm(ReasonForm):
     )
 
 
+class ProposalForm(OwnRightsForm):
+    """Adding is guarded as changing is: a proposal gives rights on the runs that name it."""
+
+    def clean(self) -> dict[str, Any] | None:
+        super().clean()
+        user = person(self.request)
+        if user.reads_everything:
+            return self.cleaned_data
+        own = set(user.staffed_beamlines.all())
+        if self.instance.pk is None:
+            self._check_new({beamline.name for beamline in own})
+        elif not may_widen(user, self.instance):
+            for name in WIDENING & set(self.changed_data):
+                raise ValidationError({name: ALL_BEAMLINES})
+        beamlines = set(self.cleaned_data.get("beamlines", ()))
+        if "beamlines" in self.changed_data and not (beamlines and beamlines <= own):
+            raise ValidationError({"beamlines": "Choose among the beamlines you are staff of."})
+        return self.cleaned_data
+
+    def _check_new(self, own: set[str]) -> None:
+        """Refuses a proposal without beamlines, and one that runs of other beamlines name."""
+        if not self.cleaned_data.get("beamlines"):
+            raise ValidationError({"beamlines": "Choose among the beamlines you are staff of."})
+        others = [catalog for catalog in settings.CATALOGS if catalog.beamline not in own]
+        named = frozenset({self.cleaned_data.get("proposal_id", "")})
+        everything = Access(data_admin=True)
+        merged = MergedRuns(others, everything)
+        where = {c.name: everything.in_proposals(c, named).mongo() for c in others}
+        try:
+            count = merged.count({name: Selection(exact=those) for name, those in where.items()})
+        except CatalogsUnavailable:
+            count = 0
+        if count or merged.unavailable:
+            # One answer for both, as whether such runs exist is not for everybody to know.
+            raise ValidationError({"proposal_id": "A data admin has to add this proposal."})
+
+
 class ProposalAdmin(PreviewedAdmin):
     """For data admins, and for staff of a proposal's beamlines while it is not locked."""
 
+    form = ProposalForm
     list_display = ("proposal_id", "title", "cycle", "on", "public_from", "proprietary", "locked")
     list_filter = ("locked", "proprietary", "cycle", "beamlines")
     search_fields = ("proposal_id", "title", "members__username", "members__last_name")
@@ -280,7 +351,15 @@ class ProposalAdmin(PreviewedAdmin):
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """A new id would take over the runs of another proposal; an embargo needs a reason."""
-        return () if obj is None else ("proposal_id", "public_from")
+        if obj is None:
+            return () if person(request).reads_everything else ("public_from", "locked")
+        return ("proposal_id", "public_from")
+
+    def get_form(
+        self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any
+    ) -> Any:
+        form = super().get_form(request, obj, change, **options)
+        return type(form.__name__, (form,), {"request": request})
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         may = super().has_change_permission(request, obj)
@@ -318,15 +397,23 @@ class ProposalAdmin(PreviewedAdmin):
 
     @admin.action(description="Unlock", permissions=["change"])
     def unlock(self, request: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse | None:
-        return act(
-            self, request, chosen, "Unlock", lambda proposal, _: _set_locked(proposal, False)
-        )
+        me = person(request)
+
+        def unlock(proposal: Proposal, given: dict[str, Any]) -> None:
+            _require_all_beamlines(me, proposal)
+            _set_locked(proposal, False)
+
+        return act(self, request, chosen, "Unlock", unlock)
 
     @admin.action(description="Release early", permissions=["change"])
     def release_early(self, request: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse | None:
         me = person(request)
-        title = "Release early"
-        return act(self, request, chosen, title, lambda p, f: release_now(p, me, f["reason"]))
+
+        def release(proposal: Proposal, given: dict[str, Any]) -> None:
+            _require_all_beamlines(me, proposal)
+            release_now(proposal, me, given["reason"])
+
+        return act(self, request, chosen, "Release early", release)
 
     @admin.action(description="Set or extend the embargo", permissions=["change"])
     def extend(self, request: HttpRequest, chosen: QuerySet[Any]) -> HttpResponse | None:
@@ -334,6 +421,11 @@ class ProposalAdmin(PreviewedAdmin):
             extend_embargo(proposal, given["until"], person(request), given["reason"])
 
         return act(self, request, chosen, "Set or extend the embargo", apply, ExtensionForm)
+
+
+def _require_all_beamlines(user: User, proposal: Proposal) -> None:
+    if not may_widen(user, proposal):
+        raise ValueError(f"{proposal.proposal_id}: {ALL_BEAMLINES}")
 
 
 def _set_locked(proposal: Proposal, locked: bool) -> None:

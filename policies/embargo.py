@@ -20,10 +20,21 @@ def may_manage(user: User, proposal: Proposal) -> bool:
     return not proposal.locked and proposal.beamlines.filter(staff=user).exists()
 
 
+def may_widen(user: User, proposal: Proposal) -> bool:
+    """Who may let more people read it: its runs may be those of any of its beamlines.
+
+    Data admins, and who is staff of all of its beamlines while it is not locked.
+    """
+    if user.reads_everything:
+        return True
+    others = proposal.beamlines.exclude(staff=user).exists()
+    return not others and may_manage(user, proposal)
+
+
 def may_release(user: User, proposal: Proposal) -> bool:
-    """Who manages it, and its principal investigators while it is not locked."""
+    """Who may widen it, and its principal investigators while it is not locked."""
     current = proposal.memberships.current().filter(user=user, role=Membership.Role.PI)
-    return may_manage(user, proposal) or (not proposal.locked and current.exists())
+    return may_widen(user, proposal) or (not proposal.locked and current.exists())
 
 
 def release_now(proposal: Proposal, by: User, reason: str) -> None:

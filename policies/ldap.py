@@ -1,7 +1,8 @@
 """Passwords checked by the institution's directory, by django-auth-ldap (optional).
 
 The directory names its people, so its account names are trusted as user names. An account
-of this service with a password of its own stays apart: the directory cannot take it over.
+of this service with a password of its own stays apart: the directory cannot take it over. Nor can
+it sign in a superuser, who could change everything here.
 """
 
 from typing import Any
@@ -35,7 +36,7 @@ class DirectoryBackend(LDAPBackend):  # type: ignore[misc]
 
     def get_or_build_user(self, username: str, ldap_user: Any) -> tuple[User, bool]:
         user, built = super().get_or_build_user(username, ldap_user)
-        if not built and user.has_usable_password():
+        if not built and (user.has_usable_password() or user.is_superuser):
             raise ldap_user.AuthenticationFailed("a local account has this name")
         return user, built
 

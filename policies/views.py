@@ -38,6 +38,7 @@ SECOND_FACTOR = (
     " confirmed in the browser, or an API token."
 )
 DEFAULT_TOKEN_DAYS = 30
+LONGEST_TOKEN_DAYS = 32_767  # more than anybody can be allowed
 DAY = 86_400
 
 
@@ -68,7 +69,10 @@ class NewAPIToken(serializers.Serializer[Any]):
         child=serializers.ChoiceField(APIToken.Scope.choices), allow_empty=False
     )
     expires_in = serializers.IntegerField(
-        min_value=60, default=DEFAULT_TOKEN_DAYS * DAY, help_text="seconds"
+        min_value=60,
+        max_value=LONGEST_TOKEN_DAYS * DAY,
+        default=DEFAULT_TOKEN_DAYS * DAY,
+        help_text="seconds",
     )
     proposals = serializers.ListField(
         child=serializers.CharField(max_length=100),

@@ -41,6 +41,8 @@ def staff(people: People) -> People:
     people.sue.save()
     people.sue.groups.add(Group.objects.get(name="Facility staff"))
     User.objects.create_superuser("root")
+    # Proposals of one beamline, csx; 310001 and 312000 stay ones of two.
+    proposal("310000").beamlines.set([Beamline.objects.get(name="csx")])
     return people
 
 
@@ -178,6 +180,105 @@ def test_abuse_24_staff_set_no_passwords_and_see_none(staff: People) -> None:
     text = browser("sue").get(address(staff.alice)).content.decode()
     assert staff.alice.password not in text
     assert "algorithm" not in text
+
+
+def test_abuse_24_staff_add_people_without_passwords_whatever_they_send(staff: People) -> None:
+    """Who knew the password could sign in as the person whom the sync puts into proposals."""
+    chosen = {"password1": "a-chosen-1-password", "password2": "a-chosen-1-password"}
+    body = {"username": "carol", "usable_password": "true", **chosen, **ELEVATED}
+    assert browser("sue").post("/admin/policies/user/add/", body).status_code == 302
+    carol = User.objects.get(username="carol")
+    assert not carol.has_usable_password()
+    assert not (carol.is_staff or carol.is_superuser or carol.data_admin)
+    browser("root").post("/admin/policies/user/add/", body | {"username": "dora"})
+    assert User.objects.get(username="dora").check_password("a-chosen-1-password")
+
+
+ELEVATED = {"is_staff": "on", "is_superuser": "on", "data_admin": "on"}
+NEW_PROPOSAL = {
+    "proposal_id": "318000",
+    "title": "x",
+    "memberships-TOTAL_FORMS": "0",
+    "memberships-INITIAL_FORMS": "0",
+    "embargo_changes-TOTAL_FORMS": "0",
+    "embargo_changes-INITIAL_FORMS": "0",
+}
+
+
+def add_proposal(client: Client, *beamlines: str, **values: Any) -> Proposal | None:
+    """What is stored of a proposal that somebody tries to add."""
+    chosen = list(Beamline.objects.filter(name__in=beamlines).values_list("pk", flat=True))
+    client.post("/admin/policies/proposal/add/", NEW_PROPOSAL | {"beamlines": chosen} | values)
+    return Proposal.objects.filter(proposal_id="318000").first()
+
+
+def test_staff_add_a_proposal_of_their_beamline_with_its_members(
+    staff: People, recorder: Recorder
+) -> None:
+    recorder.run("318000", catalog="csx")
+    members = {"memberships-TOTAL_FORMS": "1", "memberships-0-user": str(staff.bob.pk)}
+    added = add_proposal(browser("sue"), "csx", **members, **{"memberships-0-role": "pi"})
+    assert added is not None
+    assert [member.username for member in added.members.all()] == ["bob"]
+
+
+@pytest.mark.parametrize("beamlines", [(), ("hxn",), ("csx", "hxn")])
+def test_abuse_24_staff_add_no_proposal_of_other_beamlines(
+    staff: People, recorder: Recorder, beamlines: tuple[str, ...]
+) -> None:
+    assert add_proposal(browser("sue"), *beamlines) is None
+    assert add_proposal(browser("root"), *beamlines) is not None
+
+
+def test_abuse_24_staff_add_no_proposal_that_runs_of_other_beamlines_name(
+    staff: People, recorder: Recorder
+) -> None:
+    """A member or the public would read these runs."""
+    recorder.run("318000", catalog="hxn")
+    assert add_proposal(browser("sue"), "csx") is None
+    assert add_proposal(browser("root"), "csx") is not None
+
+
+def test_abuse_24_staff_make_no_proposal_public_by_adding_it(
+    staff: People, recorder: Recorder
+) -> None:
+    """They release it afterwards, with a reason."""
+    day = {"public_from_0": "2020-01-01", "public_from_1": "00:00:00"}
+    added = add_proposal(browser("sue"), "csx", **day)
+    assert added is not None
+    assert not added.is_public
+
+
+def test_abuse_24_members_of_a_proposal_of_two_beamlines_need_staff_of_both(
+    staff: People,
+) -> None:
+    two, client = proposal("310001"), browser("sue")
+    extra = {"memberships-1-user": staff.alice.pk, "memberships-1-role": "member"}
+    assert changed(client, two, **extra).status_code == 200
+    assert not two.memberships.filter(user=staff.alice).exists()
+    Beamline.objects.get(name="hxn").staff.add(staff.sue)
+    assert changed(client, two, **extra).status_code == 302
+    assert two.memberships.filter(user=staff.alice).exists()
+
+
+@pytest.mark.parametrize("beamlines", [["csx"], ["hxn"], []])
+def test_abuse_24_staff_of_one_beamline_do_not_take_a_proposal_from_the_other(
+    staff: People, beamlines: list[str]
+) -> None:
+    two = proposal("310001")
+    keys = list(Beamline.objects.filter(name__in=beamlines).values_list("pk", flat=True))
+    assert changed(browser("sue"), two, beamlines=keys).status_code == 200
+    assert two.beamlines.count() == 2
+
+
+def test_abuse_24_staff_of_one_beamline_do_not_release_the_runs_of_the_other(
+    staff: People,
+) -> None:
+    text = act(browser("sue"), "release_early", [proposal("310001")], apply="1", reason="x")
+    assert "staff of all beamlines" in text
+    assert not proposal("310001").is_public
+    changed(browser("sue"), proposal("310001"), title="New")
+    assert proposal("310001").title == "New"
 
 
 def test_abuse_24_staff_cannot_make_themselves_members(staff: People) -> None:

@@ -8,7 +8,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from policies.models import AuditEvent, Membership, Proposal, User
+from policies.models import AuditEvent, Beamline, Membership, Proposal, User
 from tests.conftest import Actor, People
 from tests.documents import Recorder
 
@@ -49,7 +49,9 @@ def test_it_needs_a_reason_and_a_yes(people: People) -> None:
     assert not Proposal.objects.get(proposal_id="310000").is_public
 
 
-def test_staff_of_the_beamline_release_too(people: People) -> None:
+def test_staff_of_all_its_beamlines_release_too(people: People) -> None:
+    assert browser(people.sue).post(URL, BODY).status_code == 404
+    Beamline.objects.get(name="hxn").staff.add(people.sue)
     assert browser(people.sue).post(URL, BODY).status_code == 302
 
 
