@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Protocol
 
 import structlog
@@ -43,6 +44,7 @@ TRIES_AT_SHUTDOWN = 5
 
 request_at_hand: ContextVar[HttpRequest | None] = ContextVar("request_at_hand", default=None)
 _reason: ContextVar[str] = ContextVar("reason", default="")
+_bulk: ContextVar[list[AuditEvent] | None] = ContextVar("bulk", default=None)
 
 
 class ReadRun(Protocol):
@@ -107,6 +109,23 @@ def because(reason: str) -> Iterator[None]:
         _reason.reset(token)
 
 
+@contextmanager
+def in_bulk() -> Iterator[None]:
+    """Events recorded within are written together at its end, if it ends well."""
+    events: list[AuditEvent] = []
+    token = _bulk.set(events)
+    try:
+        yield
+    finally:
+        _bulk.reset(token)
+    AuditEvent.objects.bulk_create(events, batch_size=BATCH)
+
+
+def record_links(through: type[Model], instance: Model, added: Iterable[str]) -> None:
+    """Links were stored past the manager of a many-to-many relation, whose signal tells of them."""
+    _record_change(instance, "changed", {"of": through.__name__, "added": sorted(added)})
+
+
 def _told(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> dict[str, Any]:
     """The fields of an event, with what the request says about its circumstances.
 
@@ -130,11 +149,17 @@ def _told(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> 
 def _event(fields: dict[str, Any]) -> AuditEvent:
     """The row, with texts that the database takes and that fit."""
     cleaned = {name: value if name == "time" else storable(value) for name, value in fields.items()}
-    for name, value in cleaned.items():
-        longest = getattr(AuditEvent._meta.get_field(name), "max_length", None)
-        if isinstance(value, str) and longest:
+    for name, longest in _longest().items():
+        if isinstance(value := cleaned.get(name), str):
             cleaned[name] = value[:longest]
     return AuditEvent(**cleaned)
+
+
+@cache
+def _longest() -> dict[str, int]:
+    """How many characters fit into the texts of an event."""
+    fields = AuditEvent._meta.concrete_fields
+    return {field.name: field.max_length for field in fields if field.max_length}
 
 
 def _user(request: HttpRequest) -> Any:
@@ -158,6 +183,8 @@ def _runs_read(request: HttpRequest) -> list[ReadRun]:
 def storable(value: Any) -> Any:
     """The same as JSON that PostgreSQL stores: no NUL, no half of a surrogate pair."""
     if isinstance(value, str):
+        if value.isascii() and "\0" not in value:
+            return value
         return value.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
     if isinstance(value, dict):
         return {storable(str(key)): storable(item) for key, item in value.items()}
@@ -259,7 +286,12 @@ def _begins_lockout(request: HttpRequest | None) -> bool:
 
 
 def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any) -> None:
-    _event(_told(kind, request or request_at_hand.get(), **fields)).save()
+    event = _event(_told(kind, request or request_at_hand.get(), **fields))
+    waiting = _bulk.get()
+    if waiting is None:
+        event.save()
+    else:
+        waiting.append(event)
 
 
 # -- What became of a request ----------------------------------------------------------------

@@ -15,9 +15,10 @@ from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.core.validators import validate_email
 from django.db import transaction
-from django.db.models import Manager, Model
+from django.db.models import Manager, Model, Prefetch, QuerySet
 from django.utils.dateparse import parse_datetime
 
+from policies import audit
 from policies.models import Beamline, Membership, Proposal, User, identifier
 from policies.roles import STAFF_GROUP
 
@@ -26,6 +27,8 @@ Check = Callable[[Any, str], Any]
 """takes a value and its path in the file; gives the value to store, or raises"""
 
 USERNAME = UnicodeUsernameValidator()
+ROWS = 1000  # that are stored with one statement
+ROWS_READ = 500
 JSON_NAMES = {
     dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"
 }  # fmt: skip
@@ -187,12 +190,13 @@ def import_policies(entries: Entry, *, dry_run: bool = False) -> list[str]:
     beamline that neither the file nor the database has.
     """
     with transaction.atomic():
-        _check_references(entries)
-        changes = [
-            *(line for entry in entries["users"] for line in _import_user(entry)),
-            *(line for entry in entries["beamlines"] for line in _import_beamline(entry)),
-            *(line for entry in entries["proposals"] for line in _import_proposal(entry)),
-        ]
+        with audit.in_bulk():
+            _check_references(entries)
+            changes = [
+                *_import_users(entries["users"]),
+                *_import_beamlines(entries["beamlines"]),
+                *_import_proposals(entries["proposals"]),
+            ]
         transaction.set_rollback(dry_run)
     return changes
 
@@ -221,55 +225,129 @@ def _people(entries: Entry) -> Iterator[tuple[str, str]]:
             yield f"file.proposals[{index}].members[{place}].username", member["username"]
 
 
-def _import_user(entry: Entry) -> Iterator[str]:
-    name = entry["username"]
-    user = User.objects.filter(username=name).first()
-    if user is None:
-        user = User(username=name)
+def _import_users(entries: list[Entry]) -> Iterator[str]:
+    names = [entry["username"] for entry in entries]
+    there: dict[str, User] = _stored(User.objects.all(), "username", names)
+    new = []
+    for entry in entries:
+        name = entry["username"]
+        if name in there:
+            yield from _save(there[name], f"user {name}", entry)
+            continue
+        user = there[name] = User(**entry)
         user.set_unusable_password()
-    yield from _save(user, f"user {name}", entry)
-    if "is_staff" in entry:
-        yield from _import_staff_group(user, entry["is_staff"])
-
-
-def _import_staff_group(user: User, is_staff: bool) -> Iterator[str]:
-    """Without the group's permissions, staff would find an empty admin."""
+        new.append(user)
+        yield f"+ user {name}"
+    User.objects.bulk_create(new, batch_size=ROWS)
     group = Group.objects.filter(name=STAFF_GROUP).first()
-    if group is None or user.groups.contains(group) == is_staff:
-        return
+    if group is not None:
+        inside = set(group.user_set.values_list("username", flat=True))
+        for entry in entries:
+            if "is_staff" in entry and (entry["username"] in inside) != entry["is_staff"]:
+                yield _set_staff_group(there[entry["username"]], group, entry["is_staff"])
+
+
+def _set_staff_group(user: User, group: Group, is_staff: bool) -> str:
+    """Without the group's permissions, staff would find an empty admin."""
     change = user.groups.add if is_staff else user.groups.remove
     change(group)
-    yield f"{'+' if is_staff else '-'} user {user.username} in the group {STAFF_GROUP}"
+    return f"{'+' if is_staff else '-'} user {user.username} in the group {STAFF_GROUP}"
 
 
-def _import_beamline(entry: Entry) -> Iterator[str]:
-    name = entry["name"]
-    beamline = Beamline.objects.filter(name=name).first() or Beamline(name=name)
-    yield from _save(beamline, f"beamline {name}", entry, but=("staff",))
-    if "staff" in entry:
-        yield from _set(beamline.staff, "username", entry["staff"], f"staff {{}} of {name}")
+def _import_beamlines(entries: list[Entry]) -> Iterator[str]:
+    for entry in entries:
+        name = entry["name"]
+        beamline = Beamline.objects.filter(name=name).first() or Beamline(name=name)
+        yield from _save(beamline, f"beamline {name}", entry, but=("staff",))
+        if "staff" in entry:
+            there = set(beamline.staff.values_list("username", flat=True))
+            label = f"staff {{}} of {name}"
+            yield from _set(beamline.staff, "username", there, entry["staff"], label)
 
 
-def _import_proposal(entry: Entry) -> Iterator[str]:
-    name = entry["proposal_id"]
-    proposal = Proposal.objects.filter(proposal_id=name).first() or Proposal(proposal_id=name)
+def _import_proposals(entries: list[Entry]) -> Iterator[str]:
+    """Thousands of them with many thousands of members: what is new is stored together."""
+    names = [entry["proposal_id"] for entry in entries]
+    members = Prefetch("memberships", Membership.objects.select_related("user"))
+    stored = Proposal.objects.prefetch_related("beamlines", members)
+    there: dict[str, Proposal] = _stored(stored, "proposal_id", names)
+    new = {name: Proposal(proposal_id=name) for name in names if name not in there}
+    for entry in entries:
+        if proposal := new.get(entry["proposal_id"]):
+            for key in entry.keys() - {"beamlines", "members"}:
+                setattr(proposal, key, entry[key])
+            yield f"+ proposal {proposal.proposal_id}"
+    Proposal.objects.bulk_create(new.values(), batch_size=ROWS)
+    links, memberships = list[Any](), list[Membership]()
+    people = _people_by_name(entries)
+    beamlines = {beamline.name: beamline for beamline in Beamline.objects.all()}
+    for entry in entries:
+        name = entry["proposal_id"]
+        if name in new:
+            chosen = [beamlines[beamline] for beamline in entry.get("beamlines", ())]
+            links += _links(new[name], chosen)
+            yield from (
+                f"+ beamline {b} of proposal {name}" for b in sorted(b.name for b in chosen)
+            )
+        else:
+            yield from _change_proposal(there[name], entry)
+        if "members" in entry:
+            proposal = new.get(name) or there[name]
+            known = [] if name in new else list(proposal.memberships.all())
+            now = {membership.user.username: membership for membership in known}
+            yield from _import_members(proposal, now, entry["members"], people, memberships)
+    Proposal.beamlines.through._default_manager.bulk_create(links, batch_size=ROWS)
+    Membership.objects.bulk_create(memberships, batch_size=ROWS)
+
+
+def _stored(rows: QuerySet[Any], key: str, names: list[str]) -> dict[str, Any]:
+    """The rows by name. Some hundred at once: SQLite takes no longer lists."""
+    found: dict[str, Any] = {}
+    for first in range(0, len(names), ROWS_READ):
+        some = rows.filter(**{f"{key}__in": names[first : first + ROWS_READ]})
+        found |= {getattr(row, key): row for row in some}
+    return found
+
+
+def _people_by_name(entries: list[Entry]) -> dict[str, User]:
+    wanted = {member["username"] for entry in entries for member in entry.get("members", ())}
+    return _stored(User.objects.all(), "username", sorted(wanted))
+
+
+def _links(proposal: Proposal, beamlines: list[Beamline]) -> list[Any]:
+    through = Proposal.beamlines.through
+    if beamlines:
+        audit.record_links(through, proposal, [str(beamline) for beamline in beamlines])
+    return [through(proposal=proposal, beamline=beamline) for beamline in beamlines]
+
+
+def _change_proposal(proposal: Proposal, entry: Entry) -> Iterator[str]:
+    name = proposal.proposal_id
     yield from _save(proposal, f"proposal {name}", entry, but=("beamlines", "members"))
     if "beamlines" in entry:
+        there = {beamline.name for beamline in proposal.beamlines.all()}
         label = f"beamline {{}} of proposal {name}"
-        yield from _set(proposal.beamlines, "name", entry["beamlines"], label)
-    if "members" in entry:
-        yield from _import_members(proposal, entry["members"])
+        yield from _set(proposal.beamlines, "name", there, entry["beamlines"], label)
 
 
-def _import_members(proposal: Proposal, members: list[Entry]) -> Iterator[str]:
-    there = {m.user.username: m for m in proposal.memberships.select_related("user")}
-    users = User.objects.in_bulk([m["username"] for m in members], field_name="username")
+def _import_members(
+    proposal: Proposal,
+    there: dict[str, Membership],
+    members: list[Entry],
+    people: dict[str, User],
+    new: list[Membership],
+) -> Iterator[str]:
+    """Changes those who are members, `there`; new memberships are added to `new`."""
     for entry in members:
         name = entry["username"]
-        membership = there.pop(name, None) or Membership(proposal=proposal, user=users[name])
         label = f"member {name} of proposal {proposal.proposal_id}"
         fields = entry | {"source": Membership.Source.MANUAL.value}
-        yield from _save(membership, label, fields, but=("username",))
+        if membership := there.pop(name, None):
+            yield from _save(membership, label, fields, but=("username",))
+            continue
+        given = {key: value for key, value in fields.items() if key != "username"}
+        new.append(Membership(proposal=proposal, user=people[name], **given))
+        yield f"+ {label}"
     for name, membership in sorted(there.items()):
         membership.delete()
         yield f"- member {name} of proposal {proposal.proposal_id}"
@@ -292,12 +370,15 @@ def _save(instance: Model, label: str, entry: Entry, but: Iterable[str] = ()) ->
         yield f"~ {label}: {name} {_shown(before[name])} → {_shown(fields[name])}"
 
 
-def _set(related: "Manager[Any]", key: str, wanted: list[str], label: str) -> Iterator[str]:
+def _set(
+    related: "Manager[Any]", key: str, there: set[str], wanted: list[str], label: str
+) -> Iterator[str]:
     """Makes a many-to-many relation hold just the wanted ones, and tells what changed."""
-    there = set(related.values_list(key, flat=True))
     added, removed = set(wanted) - there, there - set(wanted)
-    related.add(*related.model._default_manager.filter(**{f"{key}__in": added}))  # type: ignore[attr-defined]
-    related.remove(*related.filter(**{f"{key}__in": removed}))  # type: ignore[attr-defined]
+    if added:
+        related.add(*related.model._default_manager.filter(**{f"{key}__in": added}))  # type: ignore[attr-defined]
+    if removed:
+        related.remove(*related.filter(**{f"{key}__in": removed}))  # type: ignore[attr-defined]
     yield from (f"+ {label.format(name)}" for name in sorted(added))
     yield from (f"- {label.format(name)}" for name in sorted(removed))
 

@@ -34,7 +34,9 @@ MAX_BYTES = 64 * 2**20
 SECONDS = 30
 ALWAYS_MAY_END = 5
 """this many memberships may end whatever their share is; a small facility changes too"""
+ROWS = 1000  # that are stored with one statement
 DATA_SESSION = "pass-"
+AT = Proposal.beamlines.through
 
 Role = Membership.Role
 Source = Membership.Source
@@ -194,6 +196,19 @@ class Changes:
     ended: int = 0
     restored: int = 0
     lines: list[str] = field(default_factory=list)
+    links: list[Any] = field(default_factory=list)
+    """of proposals to beamlines, that are new"""
+    joining: list[Membership] = field(default_factory=list)
+    ending: list[Membership] = field(default_factory=list)
+
+    def store(self) -> None:
+        """Writes what is new and what ends; thousands with one statement."""
+        AT._default_manager.bulk_create(self.links, batch_size=ROWS)
+        Membership.objects.bulk_create(self.joining, batch_size=ROWS)
+        for first in range(0, len(self.ending), ROWS):
+            keys = [membership.pk for membership in self.ending[first : first + ROWS]]
+            those = Membership.objects.filter(pk__in=keys).select_related("user", "proposal")
+            those.update(expires=timezone.now())
 
 
 def sync_proposals(
@@ -201,18 +216,28 @@ def sync_proposals(
 ) -> Changes:
     """Makes the synced memberships those of the source. SyncRefused beyond the threshold."""
     wanted = {proposal.proposal_id: proposal for proposal in proposals}
-    with transaction.atomic(), audit.because("proposal sync"):
-        before = _synced().current().count()
-        changes = Changes()
-        known = _Known.load()
-        for proposal in wanted.values():
-            stored = _stored(proposal, known, changes)
-            _set_members(stored, proposal, known, changes)
-        for proposal_id in sorted(known.members.keys() - wanted.keys()):
-            for membership in known.members[proposal_id].values():
-                _end(membership, changes)
-        _check_threshold(before, changes.ended, bool(wanted), max_ended_percent)
+    with transaction.atomic():
+        with audit.because("proposal sync"), audit.in_bulk():
+            changes = _apply(wanted, max_ended_percent)
         transaction.set_rollback(dry_run)
+    return changes
+
+
+def _apply(wanted: Mapping[str, SourceProposal], max_ended_percent: int) -> Changes:
+    before = _synced().current().count()
+    changes = Changes()
+    known = _Known.load()
+    _add_proposals(wanted.values(), known, changes)
+    _add_people(wanted.values(), known, changes)
+    for proposal in wanted.values():
+        stored = known.proposals[proposal.proposal_id]
+        _update(stored, proposal, known, changes)
+        _set_members(stored, proposal, known, changes)
+    for proposal_id in sorted(known.members.keys() - wanted.keys()):
+        for membership in known.members[proposal_id].values():
+            _end(membership, changes)
+    _check_threshold(before, changes.ended, bool(wanted), max_ended_percent)
+    changes.store()
     return changes
 
 
@@ -226,18 +251,23 @@ class _Known:
     users: dict[str, User]
     beamlines: dict[str, Beamline]
     """by name, in small letters"""
+    beamlines_of: Mapping[str, set[str]]
+    """proposal id → their names, in small letters"""
 
     @classmethod
     def load(cls) -> "_Known":
         members: dict[str, dict[str, Membership]] = defaultdict(dict)
         for membership in Membership.objects.select_related("proposal", "user"):
             members[membership.proposal.proposal_id][membership.user.username] = membership
-        proposals = Proposal.objects.prefetch_related("beamlines")
+        at: dict[str, set[str]] = defaultdict(set)
+        for proposal_id, name in AT.objects.values_list("proposal__proposal_id", "beamline__name"):
+            at[proposal_id].add(name.casefold())
         return cls(
-            proposals={proposal.proposal_id: proposal for proposal in proposals},
+            proposals={proposal.proposal_id: proposal for proposal in Proposal.objects.all()},
             members=members,
             users={user.username: user for user in User.objects.all()},
             beamlines={beamline.name.casefold(): beamline for beamline in Beamline.objects.all()},
+            beamlines_of=at,
         )
 
 
@@ -252,6 +282,7 @@ def sync_person(user: User, proposal_ids: frozenset[str]) -> Changes:
             _join(proposal, user, there, there.role if there else Role.MEMBER, changes)
         for membership in memberships.values():
             _end(membership, changes)
+        changes.store()
     return changes
 
 
@@ -280,23 +311,42 @@ def _of(user: User) -> Iterable[Membership]:
     return Membership.objects.filter(user=user).select_related("proposal", "user")
 
 
-def _stored(proposal: SourceProposal, known: _Known, changes: Changes) -> Proposal:
-    """Our row of it. Its embargo and locks are decided here, not by the source."""
-    stored = known.proposals.get(proposal.proposal_id)
-    if stored is None:
-        stored = Proposal.objects.create(proposal_id=proposal.proposal_id)
-        changes.lines.append(f"+ proposal {proposal.proposal_id}")
+def _add_proposals(wanted: Iterable[SourceProposal], known: _Known, changes: Changes) -> None:
+    """Those that are not known yet. Their embargo and locks are decided here, not by the source."""
+    new = [
+        Proposal(proposal_id=p.proposal_id, title=p.title, cycle=p.cycle)
+        for p in wanted
+        if p.proposal_id not in known.proposals
+    ]
+    Proposal.objects.bulk_create(new, batch_size=ROWS)
+    known.proposals |= {proposal.proposal_id: proposal for proposal in new}
+    changes.lines += [f"+ proposal {proposal.proposal_id}" for proposal in new]
+
+
+def _add_people(wanted: Iterable[SourceProposal], known: _Known, changes: Changes) -> None:
+    """Without passwords: such people sign in through the facility."""
+    emails = {name: p.emails.get(name, "") for p in wanted for name in p.members}
+    new = [User(username=n, email=e) for n, e in emails.items() if n not in known.users]
+    for user in new:
+        user.set_unusable_password()
+    User.objects.bulk_create(new, batch_size=ROWS)
+    known.users |= {user.username: user for user in new}
+    changes.lines += [f"+ user {user.username}" for user in new]
+
+
+def _update(stored: Proposal, proposal: SourceProposal, known: _Known, changes: Changes) -> None:
     given = {"title": proposal.title, "cycle": proposal.cycle}
     differ = [name for name, value in given.items() if value and getattr(stored, name) != value]
     for name in differ:
         setattr(stored, name, given[name])
     if differ:
         stored.save(update_fields=differ)
-    there = {beamline.name.casefold() for beamline in stored.beamlines.all()}
+    there = known.beamlines_of.get(stored.proposal_id, set())
     missing = proposal.beamlines & known.beamlines.keys() - there
     if missing:
-        stored.beamlines.add(*(known.beamlines[name] for name in missing))
-    return stored
+        found = [known.beamlines[name] for name in missing]
+        audit.record_links(AT, stored, [str(beamline) for beamline in found])
+        changes.links += [AT(proposal=stored, beamline=beamline) for beamline in found]
 
 
 def _set_members(
@@ -304,13 +354,12 @@ def _set_members(
 ) -> None:
     there = dict(known.members.get(proposal.proposal_id, {}))
     for username, role in sorted(proposal.members.items()):
-        user = known.users.get(username)
-        if user is None:
-            # Without a password: such a person signs in through the facility.
-            user = User.objects.create_user(username, proposal.emails.get(username, ""), None)
-            known.users[username] = user
-            changes.lines.append(f"+ user {username}")
-        _join(stored, user, there.pop(username, None), role, changes)
+        user, membership = known.users[username], there.pop(username, None)
+        if membership is None and user.has_usable_password():
+            # Whoever made the account need not be the person whom the source names.
+            changes.lines.append(f"! {username}: an account with a password of its own stays apart")
+            continue
+        _join(stored, user, membership, role, changes)
     for membership in there.values():
         _end(membership, changes)
 
@@ -320,7 +369,9 @@ def _join(
 ) -> None:
     label = f"{user.username} in {proposal.proposal_id}"
     if there is None:
-        Membership.objects.create(proposal=proposal, user=user, role=role, source=Source.SYNC)
+        changes.joining.append(
+            Membership(proposal=proposal, user=user, role=role, source=Source.SYNC)
+        )
         changes.added += 1
         changes.lines.append(f"+ {label}")
         return
@@ -338,8 +389,7 @@ def _join(
 def _end(membership: Membership, changes: Changes) -> None:
     if membership.source != Source.SYNC or not membership.is_current:
         return
-    membership.expires = timezone.now()
-    membership.save(update_fields=["expires"])
+    changes.ending.append(membership)
     changes.ended += 1
     changes.lines.append(f"- {membership.user.username} in {membership.proposal.proposal_id}")
 

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from policies.importing import PolicyFileError, import_policies, parse_policies
-from policies.models import Beamline, Membership, Proposal, User
+from policies.models import AuditEvent, Beamline, Membership, Proposal, User
 from policies.roles import make_staff_group
 from tests.conftest import People
 
@@ -177,3 +177,26 @@ def test_the_command_fails_with_one_line(tmp_path: Path) -> None:
     file.write_text('{"users": 1}')
     with pytest.raises(CommandError, match=r"file\.users: must be a list, not a number"):
         call_command("import_policies", str(file))
+
+
+def test_thousands_of_members_take_some_hundred_statements(
+    db: None, django_assert_max_num_queries: Any
+) -> None:
+    """What is new is stored together, with its audit events; each of these is there."""
+    members = [{"username": f"u{n}"} for n in range(1200)]
+    proposals = [
+        {"proposal_id": f"3{n}", "beamlines": ["csx"], "members": members[n : n + 5]}
+        for n in range(1100)
+    ]
+    users = [{"username": f"u{n}"} for n in range(1200)]
+    entries = parse_policies(
+        json.dumps({"users": users, "beamlines": [{"name": "csx"}], "proposals": proposals})
+    )
+    with django_assert_max_num_queries(300):
+        import_policies(entries)
+    assert Membership.objects.count() == 5500
+    told = AuditEvent.objects.filter(kind="policy")
+    assert told.filter(details__what="policies.Membership", result="created").count() == 5500
+    assert told.filter(details__of="Proposal_beamlines", details__added=["csx"]).count() == 1100
+    with django_assert_max_num_queries(300):
+        assert import_policies(entries) == []

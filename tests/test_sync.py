@@ -106,6 +106,26 @@ def members(proposal_id: str) -> set[str]:
     return set(current.values_list("user__username", flat=True))
 
 
+@pytest.fixture
+def people(people: People) -> People:
+    """As the institution's sign-on makes them: without passwords of their own."""
+    for user in (people.alice, people.bob, people.dan):
+        user.set_unusable_password()
+        user.save()
+    return people
+
+
+def test_an_account_with_a_password_of_its_own_is_not_adopted(
+    people: People, service: Service
+) -> None:
+    """ABUSE-CASES 24: whoever made it need not be the person whom the source names."""
+    people.bob.set_password("chosen by somebody")
+    people.bob.save()
+    service.proposals = [entry("400000", "alice", "bob")]
+    assert "! bob" in synced(service.url)
+    assert members("400000") == {"alice"}
+
+
 def test_adds_proposals_people_and_memberships_of_all_pages(
     people: People, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
