@@ -19,6 +19,7 @@ os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics
 bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 # Files, sockets and their folders are the service's alone.
 umask = 0o077
+limit_request_line = 8190
 # gunicorn itself believes no header about where a request came from; the service believes as many
 # proxies as BROKER_NUM_PROXIES says.
 forwarder_headers = ""

@@ -32,7 +32,7 @@ from events.slices import OverBudget, SliceError, parse
 from events.sources import TABLE_FORMATS_OF_ARRAYS, better_as_table
 from events.stream import Stream
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
-from events.table_views import StreamView, described, to_table_route
+from events.table_views import BetterRoute, StreamView, described, table_address
 from events.tables import ENCODERS
 from headers.repositories import Run
 from policies.requests import guarded
@@ -118,11 +118,11 @@ class StreamArrayView(ArrayView):
     def get(self, request: Request, key: str, stream: str, field: str) -> HttpResponseBase:
         """A field of all events of a stream as an array; its first axis is the event."""
         given = _given(request)
-        chosen = Stream.of(self.run(key), stream)
-        column = chosen.field(field)
+        chosen, field = Stream.with_field(self.run(key), stream, field)
+        column, stream = chosen.field(field), chosen.name
         kind = request.accepted_renderer.format
         if kind in TABLE_FORMATS_OF_ARRAYS:
-            return _as_table(chosen, field, kind, given)
+            return _as_table(request, key, chosen, field, kind, given)
         items = parse(given["slice"])
         etag = etag_of([chosen.run], kind, stream, field, sorted(given.items()))
         if same := unchanged(request, etag):
@@ -179,10 +179,12 @@ def _picture(given: dict[str, Any]) -> Picture:
     )
 
 
-def _as_table(stream: Stream, field: str, format: str, given: dict[str, Any]) -> HttpResponseBase:
+def _as_table(
+    request: Request, key: str, stream: Stream, field: str, format: str, given: dict[str, Any]
+) -> HttpResponseBase:
     """The redirect to the table that holds the field, for formats that are tables."""
     if not better_as_table(stream.data_keys[field], format):
         raise UnsupportedArray(f"Arrays in files are not served as {format}; ask for npy or h5.")
     if given["slice"]:
         raise Problem(400, f"slice: a table, as {format} is, cannot be sliced; ask for npy.")
-    return to_table_route(stream, field, format)
+    return BetterRoute(request, table_address(key, stream, field, format))

@@ -9,6 +9,7 @@ from events.columns import Field
 from headers.repositories import Run
 from headers.streams import Doc, stream_name, uids_of
 
+BETWEEN = "/data/"
 MAX_NAMED = 50
 
 
@@ -41,6 +42,28 @@ class Stream:
         if not found:
             raise NoSuchName("stream", name, list({stream_name(doc) for doc in run.descriptors}))
         return cls(run, name, found)
+
+    @classmethod
+    def with_field(cls, run: Run, name: str, field: str) -> tuple["Stream", str]:
+        """The stream and the field that an address `name/data/field` means.
+
+        Either may itself hold `/data/`, and where one name ends only the run tells.
+
+        Raises
+        ------
+        NoSuchName
+            The run has no such stream, or the stream no such field.
+        """
+        parts = f"{name}{BETWEEN}{field}".split(BETWEEN)
+        for at in range(1, len(parts)):
+            stream, rest = BETWEEN.join(parts[:at]), BETWEEN.join(parts[at:])
+            if any(stream_name(doc) == stream for doc in run.descriptors):
+                found = cls.of(run, stream)
+                if rest in found.data_keys:
+                    return found, rest
+        found = cls.of(run, name)
+        found.field(field)
+        return found, field
 
     @property
     def uids(self) -> list[str]:

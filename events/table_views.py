@@ -12,7 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from broker_site.parameters import Parameters
+from broker_site.parameters import Parameters, also_by_post, named
 from broker_site.problems import Problem
 from broker_site.timing import phase
 from events.columns import read_columns
@@ -22,7 +22,7 @@ from events.sources import better_as_array
 from events.stream import NoSuchName, Stream
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from events.tables import ENCODERS
-from events.views import EventView
+from events.views import DataKeys, EventView
 from policies.requests import guarded
 
 FORMATS = ("json", "arrow", "parquet", "csv", "ndjson", "msgpack")
@@ -30,18 +30,19 @@ FORMATS = ("json", "arrow", "parquet", "csv", "ndjson", "msgpack")
 
 
 class TableParameters(Parameters):
-    fields = serializers.CharField(  # type: ignore[assignment]
-        required=False, max_length=10_000, help_text="comma-separated data keys: only these columns"
-    )
+    repeatable = ("fields",)
+    fields = DataKeys(help_text="data keys, comma-separated or repeated: only these columns")  # type: ignore[assignment]
     timestamps = serializers.BooleanField(
         default=False, help_text="adds a column ts_… a field: when its value was taken"
     )
 
 
-class TemporaryRedirect(HttpResponseRedirect):
-    """307: the same request, by the route that serves it better."""
+class BetterRoute(HttpResponseRedirect):
+    """To the route that serves a request better: 307, or to one that was posted 303, for GET."""
 
-    status_code = 307
+    def __init__(self, request: Request, address: str) -> None:
+        super().__init__(address)
+        self.status_code = 303 if request.method == "POST" else 307
 
 
 class StreamView(EventView):
@@ -53,6 +54,7 @@ class StreamView(EventView):
         return super().handle_exception(error)
 
 
+@also_by_post(TableParameters, {200: bytes, 303: None})
 class TableView(StreamView):
     renderer_classes = [offered(name, ENCODERS[name].media_type) for name in FORMATS]
 
@@ -62,13 +64,13 @@ class TableView(StreamView):
         given = TableParameters.of(request)
         chosen = Stream.of(self.run(key), stream)
         try:
-            fields = chosen.fields(_names(given.get("fields")))
+            fields = chosen.fields(named(given.get("fields"), chosen.data_keys))
         except NoSuchName as error:
             raise Problem(400, f"fields: {error}") from None
         kind = request.accepted_renderer.format
         only = chosen.data_keys[fields[0].name] if len(fields) == 1 else None
         if only is not None and not given["timestamps"] and better_as_array(only, kind):
-            return to_array_route(chosen, fields[0].name, kind)
+            return BetterRoute(request, array_address(key, chosen, fields[0].name, kind))
         etag = etag_of([chosen.run], kind, stream, fields, given["timestamps"])
         if same := unchanged(request, etag):
             return same
@@ -91,20 +93,12 @@ def described(media_type: str, etag: str | None, filename: str, **headers: str) 
     return HttpResponse(content_type=media_type, headers=about | disposition | headers)
 
 
-def to_array_route(stream: Stream, field: str, format: str) -> TemporaryRedirect:
-    path = {"key": stream.run.uid, "stream": stream.name, "field": field}
-    return TemporaryRedirect(
-        f"{reverse('stream-array', kwargs=path)}?{urlencode({'format': format})}"
-    )
+def array_address(key: str, stream: Stream, field: str, format: str) -> str:
+    path = {"key": stream.run.key or key, "stream": stream.name, "field": field}
+    return f"{reverse('stream-array', kwargs=path)}?{urlencode({'format': format})}"
 
 
-def to_table_route(stream: Stream, field: str, format: str) -> TemporaryRedirect:
-    path = {"key": stream.run.uid, "stream": stream.name}
+def table_address(key: str, stream: Stream, field: str, format: str) -> str:
+    path = {"key": stream.run.key or key, "stream": stream.name}
     query = urlencode({"fields": field, "format": format})
-    return TemporaryRedirect(f"{reverse('stream-table', kwargs=path)}?{query}")
-
-
-def _names(fields: str | None) -> list[str] | None:
-    if fields is None:
-        return None
-    return list(dict.fromkeys(name.strip() for name in fields.split(",")))
+    return f"{reverse('stream-table', kwargs=path)}?{query}"

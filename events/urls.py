@@ -14,15 +14,16 @@ urlpatterns = [
         stream_views.StreamsView.as_view(),
         name="header-streams",
     ),
+    # Names of streams and fields may hold anything, slashes too.
     path(
-        "headers/<str:key>/streams/<str:stream>/table/",
-        table_views.TableView.as_view(),
-        name="stream-table",
-    ),
-    path(
-        "headers/<str:key>/streams/<str:stream>/data/<path:field>/",
+        "headers/<str:key>/streams/<path:stream>/data/<path:field>/",
         array_views.StreamArrayView.as_view(),
         name="stream-array",
+    ),
+    path(
+        "headers/<str:key>/streams/<path:stream>/table/",
+        table_views.TableView.as_view(),
+        name="stream-table",
     ),
     path("headers/<str:key>/documents/", views.DocumentsView.as_view(), name="header-documents"),
     path("headers/<str:key>/export/", views.ExportView.as_view(), name="header-export"),

@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from broker_site.cursors import purpose
-from broker_site.parameters import Parameters, PlainText
+from broker_site.parameters import Parameters, Texts, also_by_post, named
 from broker_site.problems import Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
@@ -36,24 +36,26 @@ from headers.views import MAX_PAGE, RunView, page_link
 from policies.requests import access_for, guarded
 
 MAX_DESCRIPTORS = 100
+MAX_NAMES = 20_000
 Doc = dict[str, Any]
 
 
-class PlainTexts(serializers.ListField):
-    """Texts of a repeatable parameter; the first one that is wrong is told."""
+class DataKeys(Texts):
+    """Names of data keys. Not required: without it, all are meant."""
 
-    child = PlainText()
-
-    def run_child_validation(self, data: list[Any]) -> list[Any]:
-        return [self.child.run_validation(item) for item in data]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            serializers.CharField(max_length=1_000_000, trim_whitespace=False),
+            required=False,
+            max_length=MAX_NAMES,
+            **options,
+        )
 
 
 class EventListParameters(Parameters):
-    repeatable = ("descriptor",)
-    descriptor = PlainTexts(max_length=MAX_DESCRIPTORS, help_text="uid; repeatable")
-    fields = serializers.CharField(  # type: ignore[assignment]
-        required=False, max_length=10_000, help_text="comma-separated data keys: data is narrowed"
-    )
+    repeatable = ("descriptor", "fields")
+    descriptor = Texts(max_length=MAX_DESCRIPTORS, help_text="uid; repeatable")
+    fields = DataKeys(help_text="data keys, comma-separated or repeated: data is narrowed")  # type: ignore[assignment]
     fill = serializers.BooleanField(default=False, help_text="arrays in files are put inline")
     page_size = serializers.IntegerField(min_value=1, max_value=MAX_PAGE, default=100)
     cursor = serializers.CharField(required=False, max_length=2000)
@@ -87,6 +89,7 @@ def as_file_problem(error: Exception) -> Exception:
     return error
 
 
+@also_by_post(EventListParameters, {200: dict[str, Any]})
 class EventListView(EventView):
     renderer_classes = [JSONRenderer, MsgpackRenderer, BrowsableRenderer]
 
@@ -236,12 +239,13 @@ def check_external_bytes(run: Run) -> None:
         )
 
 
-def _chosen_fields(fields: str | None, descriptors: Iterable[Doc]) -> frozenset[str] | None:
+def _chosen_fields(fields: list[str] | None, descriptors: Iterable[Doc]) -> frozenset[str] | None:
     """The data keys asked for; None for all."""
-    if fields is None:
-        return None
-    chosen = frozenset(name.strip() for name in fields.split(","))
     known = {name for doc in descriptors for name in doc.get("data_keys") or ()}
+    names = named(fields, known)
+    if names is None:
+        return None
+    chosen = frozenset(names)
     if unknown := sorted(chosen - known):
         raise Problem(400, f"fields: no data key is named {', '.join(unknown)[:500]}.")
     return chosen

@@ -219,12 +219,8 @@ def _row(run: Run) -> dict[str, Any]:
         "proposal": run.proposal,
         "overridden": run.proposal != run.catalog.proposal.proposal(run.start),
         "status": _shown(status),
-        "header": reverse("header-detail", args=[run.uid]) if _is_key(run.uid) else None,
+        "header": reverse("header-detail", args=[run.key]) if run.key else None,
     }
-
-
-def _is_key(uid: str | None) -> bool:
-    return bool(uid) and "/" not in str(uid)
 
 
 def _shown(value: Any) -> str:

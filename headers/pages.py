@@ -103,7 +103,7 @@ class RunPage(Page):
         """One run: what it is, its streams with plots and images, downloads and metadata."""
         Parameters.of(request)
         run = self.run(key)
-        url = reverse("header-detail", args=[run.uid])
+        url = reverse("header-detail", args=[run.key or key])
         streams = [_typed(run, stream) for stream in sorted(views.streams(run), key=_is_aside)]
         context = {
             "run": run,

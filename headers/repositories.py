@@ -91,6 +91,11 @@ class Run:
         # Not isinstance, here and below: JavaScript code is a text that cannot be hashed.
         return uid if type(uid) is str else None
 
+    @property
+    def key(self) -> str | None:
+        """The uid where it can stand in an address, as a part of a path; else None."""
+        return self.uid if self.uid and "/" not in self.uid else None
+
 
 class Runs:
     """The runs of one catalog that an access allows."""

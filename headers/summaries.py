@@ -19,6 +19,8 @@ STATUSES = {
 @dataclass(frozen=True)
 class Summary:
     uid: str | None
+    key: str | None
+    """what the address of its page has; None if it cannot have one"""
     """None: the run can be listed but not be asked for"""
     began: datetime | None
     """in the catalog's time zone"""
@@ -63,6 +65,7 @@ def summarize(run: Run) -> Summary:
     start, stop = run.start, run.stop or {}
     return Summary(
         uid=run.uid,
+        key=run.key,
         began=_moment(run, start.get("time")),
         seconds=_seconds(start.get("time"), stop.get("time")),
         status=status_of(run),

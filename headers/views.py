@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from broker_site.conditional import is_known
 from broker_site.cursors import purpose
 from broker_site.encoding import to_json
-from broker_site.parameters import Parameters, PlainText
+from broker_site.parameters import Parameters, PlainText, Texts, also_by_post, named
 from broker_site.problems import Problem, not_found
 from headers.catalogs import Catalog
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
@@ -67,8 +67,10 @@ class HeaderListParameters(HeaderFilters):
 
 
 class FacetParameters(HeaderFilters):
-    fields = serializers.CharField(  # type: ignore[assignment]
-        max_length=2000, help_text="comma-separated paths: plan_name, catalog, proposal, …"
+    repeatable = ("fields",)
+    fields = Texts(  # type: ignore[assignment]
+        serializers.CharField(max_length=2000),
+        help_text="comma-separated paths, or repeated: plan_name, catalog, proposal, …",
     )
 
 
@@ -109,6 +111,7 @@ def unavailable(names: list[str]) -> Problem:
     return Problem(503, detail, {"Retry-After": "5"}, unavailable=names)
 
 
+@also_by_post(HeaderListParameters, {200: dict[str, Any]})
 class HeaderListView(RunView):
     @extend_schema(parameters=[HeaderListParameters], responses={200: dict[str, Any]})
     def get(self, request: Request) -> Response:
@@ -124,6 +127,7 @@ class HeaderListView(RunView):
         return Response(content | missing(merged), headers=missing_warning(merged))
 
 
+@also_by_post(HeaderFilters, {200: dict[str, Any]})
 class HeaderCountView(RunView):
     @extend_schema(parameters=[HeaderFilters], responses={200: dict[str, Any]})
     def get(self, request: Request) -> Response:
@@ -133,6 +137,7 @@ class HeaderCountView(RunView):
         return Response(content | missing(merged), headers=missing_warning(merged))
 
 
+@also_by_post(FacetParameters, {200: dict[str, Any]})
 class HeaderFacetsView(RunView):
     @extend_schema(parameters=[FacetParameters], responses={200: dict[str, Any]})
     def get(self, request: Request) -> Response:
@@ -233,8 +238,8 @@ def moment_of(catalog: Catalog, given: Mapping[str, Any], name: str) -> float | 
         raise Problem(400, f"{name}: {error}") from None
 
 
-def _facet_paths(fields: str) -> list[str]:
-    paths = list(dict.fromkeys(path.strip() for path in fields.split(",")))
+def _facet_paths(fields: list[str]) -> list[str]:
+    paths = named(fields, ()) or []
     if len(paths) > MAX_FACETS:
         raise Problem(400, f"fields: at most {MAX_FACETS} at a time.")
     return [field_path(path, "fields") for path in paths]

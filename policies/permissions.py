@@ -23,6 +23,8 @@ class ReadOnly(BasePermission):
             if scope is not None and scope not in request.auth.scopes:
                 self.message = f"This API token lacks the scope {scope}."
                 return False
+        if request.method == "POST" and getattr(view, "reads_by_post", False):
+            return True
         # A method that the view does not know is not forbidden but not allowed: 405, not 403.
         return request.method in SAFE_METHODS or request.method not in view.allowed_methods
 

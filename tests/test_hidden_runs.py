@@ -38,11 +38,11 @@ HIDDEN: dict[str, list[str]] = {
         "/api/v1/headers/{key}/export/?format=h5",
         "/api/v1/headers/{key}/export/?format=ndjson",
     ],
-    "api/v1/headers/<str:key>/streams/<str:stream>/table/": [
+    "api/v1/headers/<str:key>/streams/<path:stream>/table/": [
         f"/api/v1/headers/{{key}}/streams/{{stream}}/table/?format={format}"
         for format in ("arrow", "parquet", "csv", "json", "ndjson", "msgpack")
     ],
-    "api/v1/headers/<str:key>/streams/<str:stream>/data/<path:field>/": [
+    "api/v1/headers/<str:key>/streams/<path:stream>/data/<path:field>/": [
         "/api/v1/headers/{key}/streams/{stream}/data/{field}/",
         "/api/v1/headers/{key}/streams/{stream}/data/{field}/?slice=0:1&format=json",
         "/api/v1/headers/{key}/streams/{stream}/data/{field}/?slice=nonsense",

@@ -30,9 +30,14 @@ export async function getJson(url, signal) {
   return response.json();
 }
 
+const LONGEST_QUERY = 4000;
+
 /** Columns seq_num, time and the fields, each an array of one value an event. */
 export function getTable(streamUrl, fields, signal) {
-  const query = new URLSearchParams({ format: "json", fields: fields.join(",") });
+  const query = new URLSearchParams({ format: "json" });
+  // Of very many, all are asked for: an address has its limits.
+  const length = fields.reduce((sum, name) => sum + encodeURIComponent(name).length + 8, 0);
+  if (length < LONGEST_QUERY) fields.forEach((name) => query.append("fields", name));
   return getJson(`${streamUrl}table/?${query}`, signal);
 }
 
