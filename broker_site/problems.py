@@ -10,6 +10,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
@@ -78,7 +79,7 @@ def as_problem(error: Exception) -> Problem | None:
         return not_found()
     if isinstance(error, PermissionDenied):
         return Problem(403, "You may not do this.")
-    if isinstance(error, OperationalError | InterfaceError):
+    if isinstance(error, OperationalError | InterfaceError | RedisError):
         return _database_away(error)
     if not isinstance(error, exceptions.APIException):
         return None
@@ -89,7 +90,7 @@ def as_problem(error: Exception) -> Problem | None:
 
 def _database_away(error: Exception) -> Problem:
     """People and policies cannot be asked, or not be written: nobody's rights are known."""
-    log.error("the policy database does not answer", error=str(error))
+    log.error("the policy database, or what workers share, does not answer", error=str(error))
     return Problem(503, "The database of policies does not answer. Try again soon.", RETRY)
 
 

@@ -270,17 +270,36 @@ AXES_LOCKOUT_CALLABLE = "policies.lockout.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 
-# Per principal and minute, or hour; 0: without limit. Counted by each process for itself.
+# Per principal and minute, or hour; 0: without limit. Counted by each process for itself, unless
+# BROKER_CACHE_URL names a store that all share.
 REQUESTS_USER = environment.integer("BROKER_RATE_USER", 60_000)
 REQUESTS_ANON = environment.integer("BROKER_RATE_ANON", 6000)
 STREAM_BYTES_USER = environment.integer("BROKER_BYTES_USER", 2**40)
 STREAM_BYTES_ANON = environment.integer("BROKER_BYTES_ANON", 2**36)
+CACHE_URL = environment.text("BROKER_CACHE_URL", "")
+if CACHE_URL and urlsplit(CACHE_URL).scheme not in ("redis", "rediss", "unix"):
+    raise ConfigurationError("BROKER_CACHE_URL: needs redis://, rediss:// or unix://")
+REDIS = {
+    "BACKEND": "django.core.cache.backends.redis.RedisCache",
+    "LOCATION": CACHE_URL,
+    "KEY_PREFIX": "data-broker",
+    "OPTIONS": {
+        "serializer": "policies.shared_cache.JSONSerializer",  # the default one unpickles
+        "socket_timeout": 1,
+        "socket_connect_timeout": 1,
+    },
+}
 CACHES = {
-    "default": {
+    # What must be right over all workers, such as which one-time codes were used.
+    "default": REDIS if CACHE_URL else {"BACKEND": "policies.shared_cache.SQLCache"},
+    # What may be counted by each worker for itself.
+    "counters": REDIS
+    if CACHE_URL
+    else {
         "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
         # Room for every counter: one that is dropped would forget what it counted.
         "OPTIONS": {"MAX_ENTRIES": 100_000},
-    }
+    },
 }
 
 AUDIT_DAYS = environment.integer("BROKER_AUDIT_DAYS", 400, minimum=1)

@@ -35,6 +35,7 @@ from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from events.table_views import BetterRoute, StreamView, described, table_address
 from events.tables import ENCODERS
 from headers.repositories import Run
+from policies.audit import note_runs
 from policies.requests import guarded
 
 PICTURE_PARAMETERS = ("min", "max", "cmap", "log")
@@ -142,6 +143,7 @@ class EventArrayView(ArrayView):
         """A field of one event as an array."""
         given = _given(request)
         run, event = self.runs().of_event(uid)
+        note_runs([run])
         own = (doc for doc in run.descriptors if doc.get("uid") == event.get("descriptor"))
         stream = Stream(run, "", list(own))
         stream.field(field)  # refuses what is none

@@ -33,6 +33,7 @@ from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.repositories import Run
 from headers.streams import uids_of
 from headers.views import MAX_PAGE, RunView, page_link
+from policies.audit import note_runs
 from policies.requests import access_for, guarded
 
 MAX_DESCRIPTORS = 100
@@ -114,6 +115,7 @@ class EventListView(EventView):
         for uid in uids:
             if not any(uid in uids_of(run.descriptors) for run in found):
                 found.append(runs.of_descriptor(uid)[0])
+        note_runs(found)
         return found
 
     def _page(

@@ -18,7 +18,6 @@ from headers.mongo import CatalogUnavailable, Doc
 from headers.repositories import Found, Position, Run, Runs
 from headers.selection import Selection
 from policies.access import Access
-from policies.audit import note_runs
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -131,7 +130,6 @@ class MergedRuns:
         stopped = self._stopped(newest_first)
         searched = (run for run in merged if stopped is None or stopped.reaches(run, newest_first))
         runs = list(islice(searched, limit))
-        note_runs(runs)
         return MergedPage(runs, stopped)
 
     def _stopped(self, newest_first: bool) -> Place | None:
@@ -195,13 +193,9 @@ class MergedRuns:
         return self._first(lambda runs: runs.get(next(iter(uids)))) if uids else None
 
     def _first(self, ask: Callable[[Runs], Answer | None]) -> Answer | None:
-        """An answer that is a run, or a tuple that begins with one."""
+        """The first answer that is one."""
         answers = self._ask(ask)
-        found = next((answer for answer in answers.values() if answer is not None), None)
-        run = found[0] if isinstance(found, tuple) else found
-        if isinstance(run, Run):
-            note_runs([run])
-        return found
+        return next((answer for answer in answers.values() if answer is not None), None)
 
     def _nothing(self) -> Exception:
         """Not found, unless it may be in a catalog that did not answer."""

@@ -25,6 +25,7 @@ from headers.queries import parse_query
 from headers.repositories import Run
 from headers.selection import EXIT_STATUSES, Selection
 from headers.summaries import label, summarize
+from policies.audit import record_read
 from policies.authentication import BrowserAuthentication
 
 FACETS = {
@@ -95,6 +96,8 @@ class RunFacetsPage(Page):
             {"title": title, "values": _facet(merged, selections, name, paths, filters)}
             for name, (title, paths) in FACETS.items()
         ]
+        counted = {"fields": [path for _, paths in FACETS.values() for path in paths]}
+        record_read(request._request, [], status=200, result="facets", details=counted)
         return self.page("runs/facets.html", {"facets": facets})
 
 

@@ -27,7 +27,7 @@ from headers.repositories import Run, count_events
 from headers.selection import EXIT_STATUSES, Selection, moment, select
 from headers.streams import describe_streams, recorded_counts, stream_name
 from policies.access import Access
-from policies.audit import record_read
+from policies.audit import note_runs, record_read
 from policies.requests import access_for
 
 MAX_PAGE = 1000
@@ -82,7 +82,9 @@ class RunView(APIView):
 
     def run(self, key: str) -> Run:
         """The run that a key of the path names."""
-        return self.runs().find(key)
+        run = self.runs().find(key)
+        note_runs([run])
+        return run
 
     def handle_exception(self, error: Exception) -> Response:
         return super().handle_exception(as_problem(error))
@@ -172,6 +174,7 @@ class DescriptorDetailView(RunView):
         """An event descriptor as it is stored."""
         Parameters.of(request)
         run, descriptor = self.runs().of_descriptor(uid)
+        note_runs([run])
         return cached_response(request, run, descriptor)
 
 
@@ -195,7 +198,7 @@ def page_of(
 ) -> Page:
     """The page that checked parameters ask for, of the list of this name."""
     bound = {k: v for k, v in given.items() if k not in ("cursor", "page_size")}
-    return run_page(
+    page = run_page(
         merged,
         selections,
         given["page_size"],
@@ -204,6 +207,8 @@ def page_of(
         newest_first=given["ordering"] == "-time",
         descriptors=given.get("include") == "descriptors",
     )
+    note_runs(page.runs)
+    return page
 
 
 def _is_chosen(catalog: Catalog, given: Mapping[str, Any]) -> bool:

@@ -20,7 +20,10 @@ from django.utils import timezone
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
 from headers.selection import Selection
 from headers.simulator import what_can_read
-from policies import audit_admin  # noqa: F401  (registers itself)
+from policies import (
+    audit,
+    audit_admin,  # noqa: F401  (registers itself)
+)
 from policies.access import Access
 from policies.admin_base import (
     PreviewedAdmin,
@@ -32,6 +35,7 @@ from policies.admin_base import (
 )
 from policies.embargo import extend_embargo, may_manage, may_widen, release_now
 from policies.models import (
+    AuditEvent,
     Beamline,
     EmbargoChange,
     Membership,
@@ -151,12 +155,19 @@ class UserAdmin(StrictAdmin, BaseUserAdmin):
         if user is None:
             raise Http404
         viewer = access_of(person(request))
+        report = what_can_read(user, viewer, settings.CATALOGS)
+        shown = [run for share in report.shares for run in share.newest]
+        runs = [[run.catalog.name, str(run.uid)] for run in shown]
+        asked = {"what can be read by": user.get_username(), "runs": runs}
+        audit.record_soon(
+            AuditEvent.Kind.READ, request, status=200, result="simulated", details=asked
+        )
         context = {
             **self.admin_site.each_context(request),
             "title": f"What {user} can read",
             "opts": self.opts,
             "original": user,
-            "report": what_can_read(user, viewer, settings.CATALOGS),
+            "report": report,
             "partial": not viewer.data_admin,
         }
         return TemplateResponse(request, "admin/policies/reads.html", context)

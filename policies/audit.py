@@ -14,6 +14,7 @@ import atexit
 import queue
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
@@ -29,7 +30,7 @@ from django.db.models import Model
 from django.http import HttpRequest, HttpResponseBase
 from django.utils import timezone
 
-from policies.addresses import client_address
+from policies.addresses import client_address, client_network
 from policies.models import APIToken, AuditEvent, Proposal, Session, User
 from policies.tracking import Tracked, differences, values_of
 
@@ -42,7 +43,19 @@ SECONDS = 1.0
 """how long an event waits for others, so that they are written together"""
 TRIES_AT_SHUTDOWN = 5
 
-request_at_hand: ContextVar[HttpRequest | None] = ContextVar("request_at_hand", default=None)
+
+@dataclass
+class AtHand:
+    """The request at hand, and what its views say for the trail."""
+
+    request: HttpRequest
+    runs: list["ReadRun"] = field(default_factory=list)
+    """that its answer shows"""
+    refusal: dict[str, str] = field(default_factory=dict)
+    """why its credentials are refused; the caller is told no reason"""
+
+
+_at_hand: ContextVar[AtHand | None] = ContextVar("at_hand", default=None)
 _reason: ContextVar[str] = ContextVar("reason", default="")
 _bulk: ContextVar[list[AuditEvent] | None] = ContextVar("bulk", default=None)
 
@@ -88,15 +101,21 @@ def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) ->
 
 
 def note_runs(runs: Iterable[ReadRun]) -> None:
-    """These runs go into the answer to the request at hand."""
-    request = request_at_hand.get()
-    if request is not None:
-        _runs_read(request).extend(runs)
+    """The answer to the request at hand shows these runs. For the view that shows them."""
+    if at_hand := _at_hand.get():
+        at_hand.runs.extend(runs)
 
 
-def take_over(request: HttpRequest) -> None:
-    """The caller will tell of what this request reads, once it knows how much it was."""
-    _runs_read(request).clear()
+def note_refusal(**details: str) -> None:
+    """Why the credentials of the request at hand are refused."""
+    if at_hand := _at_hand.get():
+        at_hand.refusal = details
+
+
+def take_over() -> None:
+    """The caller will record what this request reads, once it knows how much it was."""
+    if at_hand := _at_hand.get():
+        at_hand.runs.clear()
 
 
 @contextmanager
@@ -173,11 +192,6 @@ def _credential(request: HttpRequest) -> str:
     if isinstance(auth, Session):
         return f"session {auth.pk}"
     return "browser" if _user(request).pk else ""
-
-
-def _runs_read(request: HttpRequest) -> list[ReadRun]:
-    runs: list[ReadRun] = request.__dict__.setdefault("_runs_read", [])
-    return runs
 
 
 def storable(value: Any) -> Any:
@@ -286,7 +300,10 @@ def _begins_lockout(request: HttpRequest | None) -> bool:
 
 
 def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any) -> None:
-    event = _event(_told(kind, request or request_at_hand.get(), **fields))
+    at_hand = _at_hand.get()
+    if request is None and at_hand is not None:
+        request = at_hand.request
+    event = _event(_told(kind, request, **fields))
     waiting = _bulk.get()
     if waiting is None:
         event.save()
@@ -304,22 +321,61 @@ class AuditMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        token = request_at_hand.set(request)
+        at_hand = AtHand(request)
+        token = _at_hand.set(at_hand)
         try:
             response = self.get_response(request)
-            _tell(request, response)
+            _tell(at_hand, response)
         finally:
-            request_at_hand.reset(token)
+            _at_hand.reset(token)
         return response
 
 
-def _tell(request: HttpRequest, response: HttpResponseBase) -> None:
-    status = response.status_code
+def _tell(at_hand: AtHand, response: HttpResponseBase) -> None:
+    request, status = at_hand.request, response.status_code
     if status in (401, 403) or (status == 404 and _names_a_run(request)):
-        refusal = request.__dict__.get("refusal", {})
-        record_soon(Kind.REFUSED, request, status=status, result="refused", details=refusal)
-    elif status < 300 and (runs := _runs_read(request)):
-        record_read(request, runs, status=status, bytes=_sent(request, response), result="complete")
+        if (left_out := _too_many(request)) is not None:
+            details = at_hand.refusal | ({"left out before": str(left_out)} if left_out else {})
+            record_soon(Kind.REFUSED, request, status=status, result="refused", details=details)
+    elif status < 300 and at_hand.runs:
+        size = _sent(request, response)
+        record_read(request, at_hand.runs, status=status, bytes=size, result="complete")
+
+
+def _too_many(request: HttpRequest) -> int | None:
+    """None if a refusal is one too many, of nobody in particular; else how many were, just before.
+
+    Whoever signs in can be found and is limited otherwise. Anybody else could fill the disk.
+    """
+    if _user(request).pk:
+        return 0
+    return anonymous_refusals.admit(client_network(request))
+
+
+class Bound:
+    """At most so many of a kind in a window of time from one network, and from all together."""
+
+    def __init__(self, each: int, together: int, seconds: float) -> None:
+        self._each, self._together, self._seconds = each, together, seconds
+        self._lock = threading.Lock()
+        self._begin, self._counts, self._left_out = 0.0, Counter[str](), 0
+
+    def admit(self, network: str) -> int | None:
+        """None: one too many. Else how many were left out in the window before; told once."""
+        with self._lock:
+            if time.monotonic() - self._begin >= self._seconds:
+                self._begin, self._counts = time.monotonic(), Counter()
+            within = self._counts[network] < self._each
+            if not within or self._counts.total() >= self._together:
+                self._left_out += 1
+                return None
+            self._counts[network] += 1
+            left_out, self._left_out = self._left_out, 0
+            return left_out
+
+
+anonymous_refusals = Bound(each=20, together=500, seconds=60)
+"""In each process. A failed guess at a password is not of this kind: the lockout bounds it."""
 
 
 def _sent(request: HttpRequest, response: HttpResponseBase) -> int | None:

@@ -6,6 +6,7 @@ from rest_framework.request import Request
 
 from broker_site.timing import phase
 from policies.addresses import client_address
+from policies.audit import note_refusal
 from policies.models import APIToken, Session, User
 from policies.sessions import TokenRefused, session_of
 from policies.throttling import exceeds_anonymous_rate
@@ -41,23 +42,18 @@ def _credential(request: Request, token: str) -> Session | APIToken:
             return token_of(token, client_address(request._request))
         return session_of(token)
     except APITokenRefused as error:
-        _note_refusal(request, reason=f"API token: {error.reason}", token=error.key)
+        note_refusal(reason=f"API token: {error.reason}", token=error.key)
     except TokenRefused as error:
-        _note_refusal(request, reason=str(error) or "access token not valid")
+        note_refusal(reason=str(error) or "access token not valid")
     # Whose token fails is nobody, and must not be faster at guessing than nobody is.
     if exceeds_anonymous_rate(request._request):
         raise Throttled(60)
     raise AuthenticationFailed("The token is not valid or has expired.")
 
 
-def _note_refusal(request: Request, **details: str) -> None:
-    """For the audit trail; the caller is told no reason."""
-    request._request.__dict__["refusal"] = details
-
-
 def _refuse_two_users(request: Request, user: User) -> None:
     """A cookie of somebody else beside the token: a mistake or an attack, never meant."""
     browser_user = getattr(request._request, "user", None)
     if browser_user is not None and browser_user.is_authenticated and browser_user != user:
-        _note_refusal(request, reason="token and cookie of two users")
+        note_refusal(reason="token and cookie of two users")
         raise AuthenticationFailed("The token and the session cookie belong to different users.")

@@ -406,3 +406,14 @@ class DeviceRequest(models.Model):
 
     def __str__(self) -> str:
         return f"{self.client_name or 'a program'} at {self.address}: {self.answer}"
+
+
+class SharedValue(models.Model):
+    """A small value that all workers share for a while; see `policies.shared_cache`."""
+
+    key = models.CharField(max_length=250, primary_key=True)
+    value = models.JSONField()
+    expires = models.DateTimeField(null=True, db_index=True)
+
+    def __str__(self) -> str:
+        return self.key

@@ -67,7 +67,7 @@ def guarded(
     except (Throttled, Problem):
         _close(chunks)
         raise
-    audit.take_over(request._request)
+    audit.take_over()
     return GuardedStream(request, run, chunks, every, budget)
 
 

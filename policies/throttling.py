@@ -1,22 +1,25 @@
 """How much one principal may ask for: requests per minute, streamed bytes per hour.
 
-Counted in windows of fixed length, per user or, for anonymous callers, per network, by
-each server process for itself: a limit protects the service, it does not bill, and a
-counter that all processes share would cost each request more than it saves.
+Counted in windows of fixed length, per user or, for anonymous callers, per network: in Redis for
+all processes together (BROKER_CACHE_URL), else by each process for itself.
 """
 
 import time
 from typing import Any
 
+import structlog
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.http import HttpRequest
+from redis.exceptions import RedisError
 from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from policies.addresses import client_network
 from policies.models import User
+
+log = structlog.get_logger(__name__)
 
 MINUTE = 60
 HOUR = 3600
@@ -60,12 +63,17 @@ class ByteBudget:
 
 
 def _count(what: str, who: str, amount: int, seconds: int) -> int:
-    key = f"{what}:{who}:{int(time.time() // seconds)}"
+    counters, key = caches["counters"], f"{what}:{who}:{int(time.time() // seconds)}"
     try:
-        return cache.incr(key, amount)
-    except ValueError:  # the first in this window
-        cache.add(key, 0, 2 * seconds)
-        return cache.incr(key, amount)
+        try:
+            return counters.incr(key, amount)
+        except ValueError:  # the first in this window
+            counters.add(key, 0, 2 * seconds)
+            return counters.incr(key, amount)
+    except RedisError as error:
+        # A limit protects the service; without its counters, the service goes on.
+        log.warning("requests are not counted", error=str(error))
+        return 0
 
 
 def _left(seconds: int) -> float:

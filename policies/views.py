@@ -20,6 +20,7 @@ from rest_framework.views import APIView
 
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, not_found
+from policies.audit import note_refusal
 from policies.models import APIToken, Beamline, Membership, Session, User
 from policies.permissions import OwnTokens, ReadOnly, SignIn
 from policies.requests import access_for
@@ -154,7 +155,7 @@ class TokenRefreshView(AuthView):
         try:
             return _answer(refresh_session(given.validated_data["refresh"]))
         except TokenRefused as error:
-            request._request.__dict__["refusal"] = {"reason": str(error) or "not valid"}
+            note_refusal(reason=str(error) or "not valid")
             raise _refused("The refresh token is not valid. Sign in again.") from None
 
 
@@ -252,17 +253,17 @@ class WhoAmIView(APIView):
         return Response(
             {
                 "user": known and {"username": known.username, "email": known.email},
-                "roles": _roles(known),
+                "roles": _roles(known, request.auth),
                 "proposals": _proposals(known, request.auth),
-                "beamlines": _beamlines(known),
+                "beamlines": _beamlines(known, request.auth),
                 "authenticated_by": _method(request),
                 "token": told(request.auth) if isinstance(request.auth, APIToken) else None,
             }
         )
 
 
-def _roles(user: User | None) -> list[str]:
-    if user is None:
+def _roles(user: User | None, auth: object) -> list[str]:
+    if user is None or _narrowed(auth):
         return []
     roles = {
         "superuser": user.is_superuser,
@@ -293,10 +294,20 @@ def _proposals(user: User | None, auth: object) -> list[dict[str, Any]]:
     ]
 
 
-def _beamlines(user: User | None) -> list[str]:
-    if user is None:
+def _beamlines(user: User | None, auth: object) -> list[str]:
+    """Whose staff the caller is, as far as the token covers all that this gives."""
+    if user is None or (isinstance(auth, APIToken) and auth.proposals is not None):
         return []
-    return list(Beamline.objects.filter(staff=user).values_list("name", flat=True))
+    staffed = Beamline.objects.filter(staff=user)
+    if isinstance(auth, APIToken) and auth.catalogs is not None:
+        covered = {c.beamline for c in settings.CATALOGS if c.name in auth.catalogs}
+        staffed = staffed.filter(name__in=covered)
+    return list(staffed.values_list("name", flat=True))
+
+
+def _narrowed(auth: object) -> bool:
+    """Who holds a token for a part of what its owner may read is told of that part only."""
+    return isinstance(auth, APIToken) and not (auth.proposals is None and auth.catalogs is None)
 
 
 def _method(request: Request) -> str:

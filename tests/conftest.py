@@ -16,7 +16,7 @@ import pymongo
 import pytest
 from django.conf import settings
 from django.contrib.auth.hashers import make_password
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db.models import Model, QuerySet
 from django.test.utils import setup_databases, teardown_databases
 from django.utils import timezone
@@ -114,7 +114,7 @@ def _stored(model: type[Row], *rows: Row) -> tuple[Row, ...]:
 @pytest.fixture
 def people(db: None) -> People:
     """alice, bob, sue and dan with their proposals 310000, 310001 and the public 312000."""
-    cache.clear()
+    caches["counters"].clear()
     password = make_password(PASSWORD)
     alice, bob, sue, dan = _stored(
         User,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Group, Permission
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db.models import Model
 from django.http import HttpResponse
 from django.test import Client
@@ -520,7 +520,7 @@ def test_an_embargo_is_extended_but_not_shortened(staff: People) -> None:
 def test_the_first_page_tells_of_catalogs_syncs_and_refusals(
     staff: People, recorder: Recorder
 ) -> None:
-    cache.clear()
+    caches["counters"].clear()
     recorder.run("310000")
     AuditEvent.objects.create(kind="refused", actor="mallory", route="GET /api/v1/headers/x/")
     ProposalSync.objects.create(source="x", outcome="done", added=3)

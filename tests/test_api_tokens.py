@@ -1,5 +1,6 @@
 """API tokens: made, used, narrowed, revoked, and what they can never do."""
 
+import json
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -46,6 +47,33 @@ def with_token(people: People) -> Bearer:
 
 def titles(client: APIClient) -> set[str]:
     return {run["start"]["title"] for run in client.get(HEADERS).json()["results"]}
+
+
+@pytest.mark.parametrize("seconds", [2**31, 2**63, 2**64, 10**400, -1, 0, 1e300, "9" * 500])
+def test_a_lifetime_out_of_all_bounds_is_refused(seconds: Any, acting_as: Actor) -> None:
+    body = {"name": "x", "scopes": EVERYTHING, "expires_in": seconds}
+    answer = acting_as("alice").post(URL, json.dumps(body), content_type="application/json")
+    assert answer.status_code == 400
+    assert "expires_in" in answer.json()["detail"] or "JSON" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "beamlines"),
+    [
+        ({"proposals": ("310000",)}, []),
+        ({"catalogs": ("hxn",)}, []),
+        ({"catalogs": ("csx",)}, ["csx"]),
+    ],
+)
+def test_whoami_of_a_narrowed_token_tells_what_it_covers_only(
+    limits: dict[str, Any], beamlines: list[str], with_token: Bearer, people: People
+) -> None:
+    people.sue.is_staff = people.sue.data_admin = True
+    people.sue.save()
+    wide = with_token("sue").get(WHOAMI).json()
+    assert (wide["roles"], wide["beamlines"]) == (["data_admin", "staff"], ["csx"])
+    narrow = with_token("sue", **limits).get(WHOAMI).json()
+    assert (narrow["roles"], narrow["beamlines"]) == ([], beamlines)
 
 
 # -- Making, listing, revoking -----------------------------------------------------------------

@@ -22,6 +22,7 @@ from pytest_django import Settings
 from rest_framework.test import APIClient
 from structlog.testing import capture_logs
 
+from headers.mongo import database
 from policies import append_only, audit
 from policies.models import (
     APIToken,
@@ -36,6 +37,7 @@ from policies.models import (
 from policies.tokens import Limits, make_token, revoke_token
 from tests.conftest import PASSWORD, Actor, People
 from tests.documents import Recorder
+from tests.test_hidden_runs import routes
 
 HEADERS = "/api/v1/headers/"
 TOKEN = "/api/v1/auth/token/"
@@ -93,6 +95,116 @@ def test_a_page_of_runs_is_told_once_and_names_the_restricted_ones(
     (event,) = told("read")
     assert {uid for _, uid in event.details["runs"]} == restricted
     assert {catalog for catalog, _ in event.details["runs"]} == {"csx", "hxn"}
+
+
+def test_a_page_of_two_runs_is_recorded_as_two_reads(
+    world: People, acting_as: Actor, recorder: Recorder
+) -> None:
+    """Not as three: that there is a further one is not shown."""
+    uids = [recorder.run("310000") for _ in range(5)]
+    acting_as("alice").get(HEADERS, {"page_size": 2})
+    (event,) = told("read")
+    assert [uid for _, uid in event.details["runs"]] == uids[:-3:-1]
+
+
+@pytest.mark.parametrize("page", ["headers/csx_run/", "headers/csx_run/{uid}/explain/"])
+def test_the_admins_pages_of_runs_are_recorded_once(
+    page: str, world: People, recorder: Recorder
+) -> None:
+    uid = recorder.run("310000")
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"), backend=BACKEND)
+    assert client.get(f"/admin/{page.format(uid=uid)}").status_code == 200
+    (event,) = told("read")
+    assert (event.run_uid, event.details) == (uid, {})
+
+
+def test_what_somebody_can_read_is_recorded_when_staff_look_at_it(
+    world: People, recorder: Recorder
+) -> None:
+    uid = recorder.run("310000")
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"), backend=BACKEND)
+    assert client.get(f"/admin/policies/user/{world.alice.pk}/reads/").status_code == 200
+    (event,) = told("read")
+    assert event.result == "simulated"
+    assert event.details == {"what can be read by": "alice", "runs": [["csx", uid]]}
+
+
+# What the trail records of a readable, restricted run that a route answers about.
+ONE, SEVERAL, VALUES, NOTHING = "the run", "the runs shown", "the fields", "nothing"
+RECORDED_AS = {
+    "headers/": SEVERAL,
+    "headers/count/": NOTHING,
+    "headers/facets/?fields=plan_name": VALUES,
+    "headers/{uid}/": ONE,
+    "headers/{uid}/streams/": ONE,
+    "headers/{uid}/streams/primary/table/": ONE,
+    "headers/{uid}/streams/primary/data/det/": ONE,
+    "headers/{uid}/documents/": ONE,
+    "headers/{uid}/export/": ONE,
+    "descriptors/{descriptor}/": ONE,
+    "events/?descriptor={descriptor}": ONE,
+    "events/{event}/data/det/": ONE,
+    "/runs/": SEVERAL,
+    "/runs/facets/": VALUES,
+    "/runs/{uid}/": ONE,
+}
+
+
+@pytest.mark.parametrize("route", RECORDED_AS)
+def test_each_route_is_recorded_as_the_table_says(
+    route: str, world: People, acting_as: Actor, recorder: Recorder
+) -> None:
+    run = recorder.run("310000")
+    metadata = database(recorder.catalogs["csx"].metadata)
+    descriptor = metadata.event_descriptor.find_one({"run_start": run}) or {}
+    event = metadata.event.find_one({"descriptor": descriptor["uid"]}) or {}
+    names = {"uid": run, "descriptor": descriptor["uid"], "event": event["uid"]}
+    address = route.format(**names)
+    alice = acting_as("alice")
+    if address.startswith("/"):
+        alice.credentials()
+        alice.force_login(world.alice, backend=BACKEND)
+        with append_only.lifted():
+            AuditEvent.objects.all()._raw_delete("default")
+            append_only.remove()
+    response = alice.get(address if address.startswith("/") else f"/api/v1/{address}")
+    assert response.status_code == 200
+    if response.streaming:
+        assert b"".join(response)  # to its end, which is when it is recorded
+    found = told("read")
+    if RECORDED_AS[route] == NOTHING:
+        assert found == []
+        return
+    (read,) = found
+    if RECORDED_AS[route] == VALUES:
+        assert read.result == "facets"
+    else:
+        assert read.run_uid == run
+
+
+def test_every_route_of_runs_says_how_it_is_recorded() -> None:
+    """A new route fails here until the table has it."""
+    readers = {
+        route
+        for route in routes()
+        if route.startswith(("api/v1/headers", "api/v1/ev", "api/v1/de", "runs/"))
+    }
+    known = set()
+    for route in RECORDED_AS:
+        path = route.partition("?")[0]
+        full = path[1:] if path.startswith("/") else f"api/v1/{path}"
+        for name, converter in (
+            ("{uid}", "<str:key>"),
+            ("{descriptor}", "<str:uid>"),
+            ("{event}", "<str:uid>"),
+            ("primary", "<path:stream>"),
+            ("data/det", "data/<path:field>"),
+        ):
+            full = full.replace(name, converter)
+        known.add(full)
+    assert readers == known
 
 
 def test_reading_the_values_of_a_field_is_told_with_the_fields(
@@ -156,6 +268,25 @@ def test_refusals_are_told(world: People, acting_as: Actor, recorder: Recorder) 
         (403, "alice"),
         (401, ""),
     ]
+
+
+def test_nobody_fills_the_trail_with_refusals(
+    world: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of one network some are kept, of all together some more; how many were left out is, too."""
+    bound = audit.Bound(each=3, together=5, seconds=3600)
+    monkeypatch.setattr(audit, "anonymous_refusals", bound)
+    nobody = APIClient()
+    nobody.credentials(HTTP_AUTHORIZATION="Bearer nonsense")
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.3"):
+        for _ in range(10):
+            assert nobody.get(HEADERS, REMOTE_ADDR=address).status_code == 401
+    addresses = [event.address for event in told("refused")]
+    assert addresses == ["192.0.2.1"] * 3 + ["192.0.2.2"] * 2
+    bound._begin = -1e9
+    nobody.get(HEADERS, REMOTE_ADDR="192.0.2.3")
+    left_out = [int(event.details.get("left out before", 0)) for event in told("refused")]
+    assert sum(left_out) == 25
 
 
 def test_what_nobody_does_not_find_is_not_told(world: People, acting_as: Actor) -> None:

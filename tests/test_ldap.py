@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import authenticate
-from django.core.cache import cache
+from django.core.cache import caches
 from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
@@ -120,7 +120,7 @@ def configured(
 
 
 def configure(settings: Any, port: int, folder: Path) -> None:
-    cache.clear()
+    caches["counters"].clear()
     (folder / "ldap.toml").write_text(FILE.format(port=port))
     settings.LDAP = load_ldap(folder / "ldap.toml", {"DIRECTORY_PASSWORD": "broker-secret"})
     backends = [*settings.AUTHENTICATION_BACKENDS, "policies.ldap.DirectoryBackend"]

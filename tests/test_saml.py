@@ -18,7 +18,7 @@ from allauth.socialaccount.providers import registry
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from django.core.cache import cache
+from django.core.cache import caches
 from django.test import Client as DjangoClient
 
 from broker_site import urls
@@ -123,7 +123,7 @@ def idp(people: People, settings: Any, tmp_path: Path) -> Iterator[IdentityProvi
         lacking("python3-saml (requirements-saml.txt)")
     from policies import saml
 
-    cache.clear()
+    caches["counters"].clear()
     made = IdentityProvider()
     file = tmp_path / "sso.toml"
     file.write_text(FILE.format(idp=IDP, certificate=made.certificate))

@@ -22,7 +22,7 @@ from allauth.socialaccount.models import SocialAccount, SocialApp
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from django.conf import settings as django_settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.test import Client
 from jwt.algorithms import RSAAlgorithm
 from structlog.testing import capture_logs
@@ -80,7 +80,7 @@ def configure(settings: Any, path: Path, issuers: Mapping[str, str], more: str =
 @pytest.fixture
 def providers(running: Providers, people: People, settings: Any, tmp_path: Path) -> Providers:
     configure(settings, tmp_path / "sso.toml", running.issuers)
-    cache.clear()
+    caches["counters"].clear()
     return running
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import pytest
-from django.core.cache import cache
+from django.core.cache import caches
 from django.test import Client
 
 from headers.catalogs import Catalog
@@ -44,7 +44,7 @@ def recorded(_indexed: None) -> None:
 
 @pytest.fixture
 def users(db: None, recorded: None) -> dict[str, User]:
-    cache.clear()
+    caches["counters"].clear()
     return WORLD.write_people()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from django import template
 from django.conf import settings
-from django.core.cache import cache
+from django.core.cache import caches
 from django.db.models import QuerySet
 from django.urls import reverse
 
@@ -71,7 +71,7 @@ def _health_of(access: Access, catalog: Catalog) -> Health:
 
 def _warnings(catalog: Catalog) -> list[Finding]:
     """Kept for five minutes, as nothing of it changes by the minute."""
-    found: list[Finding] | None = cache.get_or_set(
+    found: list[Finding] | None = caches["counters"].get_or_set(
         f"catalog-check:{catalog.name}", partial(check_quickly, catalog), CHECK_SECONDS
     )
     return [finding for finding in found or () if finding.level is not Level.OK]
