@@ -27,7 +27,7 @@ from events.arrays import (
 from events.field_arrays import FieldArray, NoValue, Unrecorded
 from events.renderers import offered
 from events.repositories import Events
-from events.rows import Rows
+from events.rows import Rows, repeats_warning
 from events.slices import OverBudget, SliceError, parse
 from events.sources import TABLE_FORMATS_OF_ARRAYS, better_as_table
 from events.stream import Stream
@@ -134,6 +134,7 @@ class StreamArrayView(ArrayView):
             with phase("select"):
                 rows = opened.enter_context(closing(Rows(chosen, column)))
                 array = field_arrays.of_stream(rows, chosen, field, items, budget, head=head)
+            array = array.with_warning(repeats_warning(rows.dropped) if rows.dropped else None)
             return self.answer(chosen.run, etag, array, name, _picture(given), opened)
 
 

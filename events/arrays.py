@@ -34,6 +34,7 @@ from PIL import Image
 from events.assets import is_served
 from events.reader import ArrayData
 
+EMPTY_LISTS = 1_000_000  # that are written out of an array without values
 IMAGE_PIXELS = 2**26
 FILE_BLOCK = 2**20
 CONTRAST_SAMPLE = 2**20
@@ -106,6 +107,8 @@ class ArrayFormat:
         """
         if not is_served(dtype):
             raise UnsupportedArray(f"Values of type {dtype} cannot be served as an array.")
+        if not math.prod(shape) and math.prod(filter(None, shape)) > EMPTY_LISTS:
+            raise UnsupportedArray(f"There is nothing in {list(shape)}.")
         if self.picture and (len(shape) != 2 or not math.prod(shape)):
             raise UnsupportedArray(
                 f"A picture has two axes; this is {list(shape)}. Slice it (slice=0,...) or ask npy."
@@ -215,7 +218,7 @@ def _arrow_prefix(shape: Shape, dtype: Dtype) -> bytes:
 
 def _write_json(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:
     if not math.prod(data.shape):
-        yield b"[]"
+        yield _empty_json(data.shape)
         return
     done = 0
     for block in data.blocks:
@@ -229,6 +232,13 @@ def _write_json(data: ArrayData, picture: Picture) -> Generator[bytes, None, Non
         closed = sum(done % size == 0 for size in outer)
         values = orjson.dumps(np.ascontiguousarray(block), option=orjson.OPT_SERIALIZE_NUMPY)
         yield comma + b"[" * opened + values[1:-1] + b"]" * closed
+
+
+def _empty_json(shape: Shape) -> bytes:
+    """Lists in lists without a number: those of shape (3, 0) are ``[[],[],[]]``."""
+    if not shape[0]:
+        return b"[]"
+    return b"[" + b",".join([_empty_json(shape[1:])] * shape[0]) + b"]"
 
 
 def _write_h5(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:

@@ -5,7 +5,9 @@ and, on request, one column ``ts_<field>`` a field with the time its value was t
 is taken already gets ``_`` put in front, so a data key ``time`` becomes ``_time``, as bluesky's
 own tabular writer names it. Rows keep the order of the events read.
 
-- A repeated ``seq_num`` keeps its last event; events without one are all kept. The last event may
+- A repeated ``seq_num`` keeps its last event; events without one are all kept. It is repeated
+  within one descriptor, or within those that continue each other (`groups`): two devices that were
+  read in one stream, each with a descriptor of its own, both begin at 1. The last event may
   repeat the first, so no row leaves before all events are read: columns are held compactly, in
   memory up to ``MEMORY_BYTES`` and in a temporary file beyond. Hence no database cursor ever waits
   for a slow client.
@@ -22,6 +24,7 @@ documents of rare layouts are decoded one by one, with the same result.
 
 import json
 from base64 import b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -41,6 +44,7 @@ from events.layouts import Bytes, Layout, Nulls, Pieces, Source, int32
 
 MEMORY_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20  # smaller raw batches are joined: each chunk costs some fixed time
+DESCRIPTOR = Source("", "", "descriptor", pa.string())
 LAYOUT_ROWS = 16  # parsing a layout costs about as much as decoding this many documents
 RARE_LAYOUTS = 4  # given up after so many that few documents share
 
@@ -90,7 +94,7 @@ class Field:
 
 def _sources(fields: Sequence[Field], timestamps: bool) -> list[Source]:
     names = [field.name for field in fields]
-    if repeated := sorted({name for name in names if names.count(name) > 1}):
+    if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ValueError(f"fields asked for more than once: {', '.join(repeated)}")
     sources = [
         Source("seq_num", "", "seq_num", pa.int64()),
@@ -433,16 +437,22 @@ class Columns:
     """The table of some events, to be read any number of times until it is closed.
 
     schema: Arrow schema. num_rows: rows that are left when repeated sequence numbers are dropped.
+    dropped: how many these were.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], groups: Mapping[str, int]) -> None:
+        self._groups = groups if len(set(groups.values())) > 1 else {}
+        # Whose event a row is, is only looked at where it matters; it is no column of the table.
+        self._read_sources = [*sources, DESCRIPTOR] if self._groups else sources
         self._sources = sources
         self._spool = _Spool()
         self._chunks: list[_StoredChunk] = []
         self._keep: list[NDArray[np.bool_]] | None = None  # per chunk; None keeps all
         self._numbers = _SequenceNumbers()
         self.schema = pa.schema([])
-        self.num_rows = 0
+        self.num_rows = self.dropped = 0
+        self._places: dict[str, int] = {}
+        self._types: list[pa.DataType] = []  # Arrow makes those of the schema anew each time
 
     def __enter__(self) -> Self:
         return self
@@ -466,7 +476,7 @@ class Columns:
 
         `backwards` begins with the last part; each part itself stays in order.
         """
-        column = self.schema.names.index(name)
+        column = self._places[name]
         places = range(len(self._chunks))
         arrays = (self._array(place, column) for place in (places[::-1] if backwards else places))
         return (array for array in arrays if len(array))
@@ -474,7 +484,7 @@ class Columns:
     def _array(self, index: int, column: int) -> pa.Array:
         chunk = self._chunks[index]
         pieces = self._read(chunk, column)
-        array = _unified(pieces, self.schema.types[column], chunk.rows)
+        array = _unified(pieces, self._types[column], chunk.rows)
         return array if self._keep is None else array.filter(pa.array(self._keep[index]))
 
     def _read(self, chunk: _StoredChunk, column: int) -> Pieces:
@@ -482,9 +492,9 @@ class Columns:
         return {kind: self._spool.read(stored[kind], kind) for kind in stored}
 
     def _append(self, data: bytes) -> None:
-        chunk = _Chunk(data, self._sources)
+        chunk = _Chunk(data, self._read_sources)
         stored = _StoredChunk(len(chunk.offsets))
-        for source, found in zip(self._sources, chunk.columns(), strict=True):
+        for source, found in zip(self._read_sources, chunk.columns(), strict=True):
             pieces = found if source.within else _normal(source, found)
             if source.column == "seq_num":
                 self._numbers.add(_valid(pieces))
@@ -493,16 +503,47 @@ class Columns:
 
     def _finish(self) -> None:
         """Decide, once all events are known, on types and rows."""
-        types = []
         for column, source in enumerate(self._sources):
             kinds = {kind for chunk in self._chunks for kind in chunk.columns[column]}
-            types.append(_final_type(kinds, source.default))
+            self._types.append(_final_type(kinds, source.default))
         names = [source.column for source in self._sources]
-        self.schema = pa.schema(list(zip(names, types, strict=True)))
-        self.num_rows = sum(chunk.rows for chunk in self._chunks)
+        self.schema = pa.schema(list(zip(names, self._types, strict=True)))
+        self._places = {name: place for place, name in enumerate(names)}
+        self.num_rows = total = sum(chunk.rows for chunk in self._chunks)
         if not self._numbers.increasing:
-            self._keep = self._last_of_each()
+            self._keep = self._last_of_groups() if self._groups else self._last_of_each()
             self.num_rows = sum(int(np.count_nonzero(keep)) for keep in self._keep)
+        self.dropped = total - self.num_rows
+
+    def _last_of_groups(self) -> list[NDArray[np.bool_]]:
+        """The same, of each group of descriptors by itself. Takes some 40 bytes a row.
+
+        Of descriptors a (group 0) and b (group 1), the rows a1 b1 a2 b2 a2 b3 lose the first a2.
+        """
+        numbers = [self._read(chunk, 0) for chunk in self._chunks]
+        valid = [_is_valid(pieces, c.rows) for pieces, c in zip(numbers, self._chunks, strict=True)]
+        of_groups = [self._groups_of(chunk) for chunk in self._chunks]
+        groups = np.concatenate([of[at] for of, at in zip(of_groups, valid, strict=True)])
+        _, ranks = np.unique(np.concatenate([_valid(n) for n in numbers]), return_inverse=True)
+        pairs = ranks * (int(groups.max()) + 1) + groups if len(groups) else ranks
+        _, pairs = np.unique(pairs, return_inverse=True)
+        last = _unseen(pairs, np.zeros(len(pairs), np.bool_))
+        keeps, begin = [], 0
+        for at in valid:
+            keep = np.ones(len(at), np.bool_)
+            end = begin + int(np.count_nonzero(at))
+            keep[at] = last[begin:end]
+            keeps.append(keep)
+            begin = end
+        return keeps
+
+    def _groups_of(self, chunk: _StoredChunk) -> NDArray[np.int64]:
+        uids = _unified(self._read(chunk, len(self._sources)), pa.string(), chunk.rows)
+        codes = uids.dictionary_encode()
+        known = [self._groups.get(uid, 0) for uid in codes.dictionary.to_pylist()] or [0]
+        at = codes.indices.fill_null(0).to_numpy(zero_copy_only=False)
+        numbers: NDArray[np.int64] = np.asarray(known, np.int64)[at]
+        return numbers
 
     def _last_of_each(self) -> list[NDArray[np.bool_]]:
         """Per chunk the rows whose sequence number no later row repeats; backwards, from the last.
@@ -528,7 +569,14 @@ class Columns:
 
 
 def _normal(source: Source, pieces: Pieces) -> Pieces:
-    return _seq_num(pieces) if source.key == "seq_num" else _time(pieces)
+    normal = {"seq_num": _seq_num, "time": _time}.get(source.key)
+    return normal(pieces) if normal else pieces
+
+
+def _is_valid(pieces: Pieces, rows: int) -> NDArray[np.bool_]:
+    """Which rows have a sequence number."""
+    array = pieces.get(pa.int64())
+    return np.zeros(rows, np.bool_) if array is None else np.asarray(array.is_valid())
 
 
 def _valid(pieces: Pieces) -> NDArray[np.int64]:
@@ -549,17 +597,23 @@ def _unseen(ranks: NDArray[np.int64], seen: NDArray[np.bool_]) -> NDArray[np.boo
 
 
 def read_columns(
-    batches: Iterable[bytes], fields: Sequence[Field], *, timestamps: bool = False
+    batches: Iterable[bytes],
+    fields: Sequence[Field],
+    *,
+    timestamps: bool = False,
+    groups: Mapping[str, int] | None = None,
 ) -> Columns:
     """Read all events into columns; close the result to free its temporary file.
 
     batches: concatenated BSON event documents, as ``find_raw_batches`` yields them, in the order
     of (time, _id); a few MiB each, since several copies of one are alive while it is received.
     fields: the columns wanted, in order, beside ``seq_num`` and ``time``.
+    groups: descriptor uid → number of the group within which a sequence number is repeated; of
+    events of one group, or of descriptors that are not named, it need not be given.
     Raises ValueError for a field asked for twice and ``bson.errors.InvalidBSON`` for batches that
     are no sequence of documents.
     """
-    columns = Columns(_sources(fields, timestamps))
+    columns = Columns(_sources(fields, timestamps), groups or {})
     try:
         for data in _joined(batches):
             columns._append(data)

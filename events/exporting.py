@@ -36,6 +36,7 @@ from events.columns import Columns, Field, read_columns
 from events.filling import DatumMissing, array_reader, arrays_of, as_datum
 from events.reader import ArrayReader
 from events.repositories import Events
+from events.stream import Stream
 from headers.repositories import Run
 from headers.streams import STREAM_REFERENCE, Doc, stream_name
 
@@ -143,6 +144,7 @@ class _StreamWriter:
         self._events = events
         self._name = name
         self._uids = [str(descriptor["uid"]) for descriptor in descriptors]
+        self._groups = Stream(run, name, descriptors).groups
         self._keys = dict(chain.from_iterable(_data_keys(doc).items() for doc in descriptors))
         self._hints = _hinted(descriptors)
         for absent in not_exported(run):
@@ -151,7 +153,8 @@ class _StreamWriter:
     def write(self, entry: h5py.Group) -> h5py.Group:
         group = _group(entry, _unique(entry, self._name), "NXdata")
         fields = [Field.from_data_key(name, key) for name, key in self._keys.items()]
-        with read_columns(self._events.stream_batches(self._uids), fields) as columns:
+        batches = self._events.stream_batches(self._uids)
+        with read_columns(batches, fields, groups=self._groups) as columns:
             names = dict(zip(columns.schema.names, ["seq_num", "time", *self._keys], strict=True))
             written = {
                 field: self._column(group, columns, column, field)

@@ -10,7 +10,7 @@ A row without a value is NaN among floats. Integers and booleans have no such va
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import EllipsisType
 from typing import Any, ClassVar
 
@@ -60,6 +60,10 @@ class FieldArray:
     dtype: Dtype
     warning: str | None
     read: Callable[[], ArrayData]
+
+    def with_warning(self, text: str | None) -> "FieldArray":
+        """The same, with a further warning if there is one."""
+        return replace(self, warning=", ".join(filter(None, (self.warning, text))) or None)
 
 
 # A stream ----------------------------------------------------------------------------------------

@@ -29,6 +29,11 @@ _times: dict[tuple[object, ...], NDArray[np.float64] | None] = {}
 certain."""
 
 
+def repeats_warning(dropped: int) -> str:
+    """Text of a ``Warning`` header."""
+    return f'199 - "{dropped} events left out: a later event has the same seq_num"'
+
+
 class Part(NamedTuple):
     """The values of some rows that were asked for; `rows` may run backwards."""
 
@@ -57,6 +62,11 @@ class Rows:
         for columns in (self._every, self._some and self._some[1]):
             if columns:
                 columns.close()
+
+    @property
+    def dropped(self) -> int:
+        """How many events were left out because a later one repeats their sequence number."""
+        return self._every.dropped if self._every is not None else 0
 
     def hold(self, wanted: range) -> bool:
         """Read these rows. False if that showed that there are not as many rows as was thought."""
@@ -97,7 +107,7 @@ class Rows:
     def _all(self) -> Columns:
         if self._every is None:
             batches = self._events.stream_batches(self._stream.uids)
-            self._every = read_columns(batches, [self._field])
+            self._every = read_columns(batches, [self._field], groups=self._stream.groups)
         return self._every
 
     def _holding(self, wanted: range) -> tuple[int, Columns]:

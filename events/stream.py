@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from broker_site.encoding import to_json
 from events.columns import Field
 from headers.repositories import Run
 from headers.streams import Doc, stream_name, uids_of
@@ -79,6 +80,20 @@ class Stream:
                 keys[name] = key if isinstance(key, Mapping) else {}
         return keys
 
+    @cached_property
+    def groups(self) -> dict[str, int]:
+        """Of each descriptor, by uid, the number of those with equal data keys.
+
+        A later one of them continues the sequence numbers of an earlier one. Others count anew.
+        """
+        numbers: dict[bytes, int] = {}
+        found = {}
+        for descriptor in self.descriptors:
+            keys = to_json(sorted(_comparable(descriptor.get("data_keys"))))
+            if type(uid := descriptor.get("uid")) is str:
+                found[uid] = numbers.setdefault(keys, len(numbers))
+        return found
+
     def field(self, name: str) -> Field:
         """One column of the stream.
 
@@ -94,3 +109,13 @@ class Stream:
     def fields(self, names: Sequence[str] | None) -> list[Field]:
         """The columns of these names, in their order; None for all."""
         return [self.field(name) for name in (self.data_keys if names is None else names)]
+
+
+def _comparable(data_keys: object) -> list[tuple[str, str]]:
+    """What makes data keys equal: their names, and type, shape and place of their values."""
+    items = data_keys.items() if isinstance(data_keys, Mapping) else ()
+    return [
+        (name, repr([key.get(part) for part in ("dtype", "shape", "external")]))
+        for name, key in items
+        if isinstance(key, Mapping)
+    ]

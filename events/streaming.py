@@ -51,12 +51,18 @@ def started(pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None
 def streamed(
     pieces: Iterator[bytes], media_type: str, *, etag: str | None = None, filename: str = ""
 ) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(pieces, content_type=media_type)
+    response = StreamingHttpResponse(pieces, content_type=with_charset(media_type))
     if etag:
         response["ETag"] = etag
     if filename:
         response["Content-Disposition"] = f'attachment; filename="{filename}"'
     return response
+
+
+def with_charset(media_type: str) -> str:
+    """Text says how it is encoded. JSON is always UTF-8 and has no such parameter."""
+    is_text = media_type.startswith("text/") or media_type == "application/x-ndjson"
+    return f"{media_type}; charset=utf-8" if is_text else media_type
 
 
 def safe_name(*parts: object) -> str:

@@ -18,9 +18,17 @@ from broker_site.timing import phase
 from events.columns import read_columns
 from events.renderers import offered
 from events.repositories import Events
+from events.rows import repeats_warning
 from events.sources import better_as_array
 from events.stream import NoSuchName, Stream
-from events.streaming import etag_of, safe_name, started, streamed, unchanged
+from events.streaming import (
+    etag_of,
+    safe_name,
+    started,
+    streamed,
+    unchanged,
+    with_charset,
+)
 from events.tables import ENCODERS
 from events.views import DataKeys, EventView
 from policies.requests import guarded
@@ -80,17 +88,25 @@ class TableView(StreamView):
             return described(encoder.media_type, etag, name)
         with phase("read"):
             batches = Events(chosen.run).stream_batches(chosen.uids)
-            columns = read_columns(batches, fields, timestamps=given["timestamps"])
+            columns = read_columns(
+                batches, fields, timestamps=given["timestamps"], groups=chosen.groups
+            )
+            dropped = columns.dropped
             pieces = started(encoder.encode(columns))
         guard = guarded(request, chosen.run, pieces)
-        return streamed(guard, encoder.media_type, etag=etag, filename=name)
+        response = streamed(guard, encoder.media_type, etag=etag, filename=name)
+        if dropped:
+            response["Warning"] = repeats_warning(dropped)
+        return response
 
 
 def described(media_type: str, etag: str | None, filename: str, **headers: str) -> HttpResponse:
     """The answer to HEAD: the headers that GET has, as far as they are known without reading."""
     about = {"ETag": etag} if etag else {}
     disposition = {"Content-Disposition": f'attachment; filename="{filename}"'}
-    return HttpResponse(content_type=media_type, headers=about | disposition | headers)
+    return HttpResponse(
+        content_type=with_charset(media_type), headers=about | disposition | headers
+    )
 
 
 def array_address(key: str, stream: Stream, field: str, format: str) -> str:

@@ -6,7 +6,7 @@ format     is
 arrow      IPC stream of record batches
 parquet    zstd-compressed, row groups of about ``ROW_GROUP_BYTES``
 csv        header row; nulls are empty, lists JSON, NaN ``nan``, ±Inf ``inf`` and ``-inf``. A text
-           cell that a spreadsheet would take for a formula has ``'`` put in front; numbers never
+           cell that a spreadsheet might take for a formula has ``'`` put in front; numbers never
 json       ``{"seq_num": […], "time": […], …}``; NaN and ±Inf are null
 ndjson     one object a row; NaN and ±Inf are null
 msgpack    the same map of lists as json, with NaN and ±Inf as they are
@@ -32,7 +32,9 @@ ROW_GROUP_BYTES = 8 * 2**20
 PYTHON_BYTES = 2**19  # of Arrow values made into Python objects at once
 
 _END_OF_STREAM = b"\xff\xff\xff\xff\x00\x00\x00\x00"
-_FORMULA = r"\A([=+\-@\t\r])"
+_FORMULA = r"(\A|;)\s*[=+\-@＝＋－＠]|\A[\t\r\n]"
+"""Also signs of full width, which some spreadsheets take for the usual ones, and such a sign behind
+`;`, at which others divide cells."""
 
 
 class _Outbox(io.RawIOBase):
@@ -113,7 +115,8 @@ def _csv_cells(column: pa.Array) -> pa.Array:
     if pa.types.is_list(column.type):
         column = pa.array([None if v is None else _json(v).decode() for v in column.to_pylist()])
     if pa.types.is_string(column.type):
-        return pc.replace_substring_regex(column, _FORMULA, r"'\1")
+        quoted = pc.binary_join_element_wise("'", column, "")
+        return pc.if_else(pc.match_substring_regex(column, _FORMULA), quoted, column)
     return column
 
 

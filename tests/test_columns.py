@@ -483,3 +483,31 @@ def test_memory_does_not_grow_with_the_number_of_events(name: str) -> None:
     command = [sys.executable, "-c", textwrap.dedent(MEMORY), name]
     grown = subprocess.run(command, capture_output=True, text=True, check=True)
     assert int(grown.stdout) < 40 * 1024  # KiB, the columns being 50 MiB
+
+
+ROWS_OF_GROUPS = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c", "unknown"]),
+        st.one_of(st.none(), st.integers(-3, 5), st.integers(-(2**62), 2**62)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=ROWS_OF_GROUPS, at_once=st.integers(1, 20), layout_rows=st.sampled_from([1, 1000]))
+def test_a_seq_num_is_repeated_within_its_group_only(
+    rows: list[tuple[str, int | None]], at_once: int, layout_rows: int
+) -> None:
+    """As a dict of the last row by group and number has it; a and b continue each other."""
+    groups = {"a": 0, "b": 0, "c": 1}
+    events = [
+        {**event(number, float(at)), "descriptor": uid} for at, (uid, number) in enumerate(rows)
+    ]
+    last = {(groups.get(uid, 0), n): at for at, (uid, n) in enumerate(rows) if n is not None}
+    kept = [float(at) for at, (_, n) in enumerate(rows) if n is None or at in last.values()]
+    batches = [raw(events[at : at + at_once]) for at in range(0, len(events), at_once)]
+    with tuned(layout_rows=layout_rows), read_columns(batches, [], groups=groups) as columns:
+        assert [t for array in columns.column("time") for t in array.to_pylist()] == kept
+        assert columns.dropped == len(rows) - len(kept)
+        assert columns.schema.names == ["seq_num", "time"]

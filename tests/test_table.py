@@ -99,7 +99,8 @@ def test_the_table_of_a_hidden_run_does_not_exist(
         ("*/*", "application/json"),
         ("text/html,application/xhtml+xml,*/*;q=0.8", "application/json"),
         ("application/vnd.apache.arrow.stream", "application/vnd.apache.arrow.stream"),
-        ("text/csv", "text/csv"),
+        ("text/csv", "text/csv; charset=utf-8"),
+        ("application/x-ndjson", "application/x-ndjson; charset=utf-8"),
     ],
 )
 def test_accept_chooses_the_format(
@@ -346,3 +347,54 @@ def test_fields_in_files_hold_the_ids_of_their_datums(
     insert_events(recorder, [event(descriptor, 1, EPOCH, {"image": "resource/0", "det": 1.0})])
     table = json.loads(get(acting_as("alice"), table_url(run, "frames")))
     assert table["image"] == ["resource/0"]
+
+
+def test_rows_left_out_for_a_repeated_seq_num_are_counted_and_count_within_equal_data_keys(
+    acting_as: Actor, recorder: Recorder
+) -> None:
+    run = recorder.run(events=0)
+    key = {"dtype": "number", "shape": [], "source": "SIM:x"}
+    first = recorder.descriptor(run, name="unnamed", data_keys={"det": key})
+    other = recorder.descriptor(run, name="unnamed", data_keys={"motor": key}, time=EPOCH + 1)
+    again = recorder.descriptor(run, name="unnamed", data_keys={"det": key}, time=EPOCH + 2)
+    insert_events(
+        recorder,
+        [
+            event(first, 1, EPOCH + 1, {"det": 1.0}),
+            event(other, 1, EPOCH + 2, {"motor": 5.0}),
+            event(first, 2, EPOCH + 3, {"det": 2.0}),
+            event(again, 2, EPOCH + 4, {"det": 22.0}),
+        ],
+    )
+    response = acting_as("alice").get(table_url(run, "unnamed"), {"format": "json"})
+    table = json.loads(b"".join(response))
+    assert table["seq_num"] == [1, 1, 2]
+    assert table["det"] == [1.0, None, 22.0]
+    assert table["motor"] == [None, 5.0, None]
+    assert response["Warning"].startswith('199 - "1 events left out')
+    for field, expected in (("det", [1.0, 22.0]), ("motor", [5.0])):
+        url = table_url(run, "unnamed").replace("table/", f"data/{field}/")
+        response = acting_as("alice").get(url, {"format": "json"})
+        values = json.loads(b"".join(response))
+        assert [value for value in values if value is not None] == expected
+        assert response["Warning"].startswith('199 - "1 events left out')
+
+
+@pytest.mark.parametrize("format", ["csv", "ndjson"])
+def test_texts_name_their_charset(format: str, acting_as: Actor, recorder: Recorder) -> None:
+    client, url = acting_as("alice"), table_url(recorder.run(events=1))
+    for ask in (client.get, client.head):
+        assert ask(url, {"format": format})["Content-Type"].endswith("; charset=utf-8")
+
+
+def test_a_wide_table_has_all_of_its_columns(acting_as: Actor, recorder: Recorder) -> None:
+    """More than an address could name; the others are read in a time linear in the columns."""
+    run = recorder.run(events=0)
+    names = [f"a_rather_long_name_of_a_baseline_field_{n:04d}" for n in range(600)]
+    descriptor = recorder.descriptor(run, name="wide", data_keys=dict.fromkeys(names, NUMBER))
+    insert_events(recorder, [event(descriptor, n, EPOCH, dict.fromkeys(names, n)) for n in (1, 2)])
+    alice = acting_as("alice")
+    table = json.loads(get(alice, table_url(run, "wide")))
+    assert list(table)[2:] == names
+    posted = alice.post(table_url(run, "wide"), {"fields": names[::-1]}, format="json")
+    assert list(json.loads(b"".join(posted)))[2:] == names[::-1]
