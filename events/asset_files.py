@@ -8,7 +8,6 @@ chunks and a shape costs no data at all; every other spec goes through its insta
 import math
 import os
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress, count
@@ -33,6 +32,7 @@ from events.assets import (
     load_handler,
     served_dtype,
 )
+from events.confinement import LIBRARIES
 from events.slices import Axis, Item, Selection, compose, resolve, span
 
 MAX_CHUNK_BYTES = 512 * 2**20
@@ -44,6 +44,11 @@ Array = NDArray[Any]
 
 class Events(Protocol):
     """The events that one resource serves."""
+
+    @property
+    def leads_elsewhere(self) -> bool:
+        """Does it read from further files, linked or as virtual sources? It is not kept then."""
+        ...
 
     def layout(self, datum: Kwargs) -> Layout:
         """Shape and dtype of one event, read from the file's own description."""
@@ -115,6 +120,11 @@ class Hdf5Files:
         self._roots = roots
         self._opened: dict[str, h5py.File] = {}
 
+    @property
+    def lead_elsewhere(self) -> bool:
+        """Was more than the one file of the resource opened?"""
+        return len(self._opened) > 1
+
     def open(self, path: str) -> h5py.File:
         """The file of this path, opened once. SWMR reading lets a file grow while we look."""
         real = self._roots.inside(path)
@@ -178,6 +188,10 @@ class Hdf5Events:
         self._files = Hdf5Files(roots)
         self._file = self._files.open(path)
         self._datasets: dict[str, tuple[h5py.Dataset, Layout]] = {}
+
+    @property
+    def leads_elsewhere(self) -> bool:
+        return self._files.lead_elsewhere
 
     def layout(self, datum: Kwargs) -> Layout:
         _, whole, axes = self._point(datum)
@@ -342,6 +356,8 @@ def _thin(axis: Axis, number: int) -> int | slice:
 class TiffEvents:
     """AD_TIFF: an event is `frame_per_point` TIFF files, named by a template."""
 
+    leads_elsewhere = False
+
     def __init__(self, resource: Resource, path: str, roots: Roots) -> None:
         self._resource, self._roots = resource, roots
         self._folder = os.path.join(path, "")
@@ -385,6 +401,8 @@ class TiffEvents:
 
 class NpyEvents:
     """NPY_SEQ: an event is one ``<prefix>_<index>.npy``. Pickles are never loaded."""
+
+    leads_elsewhere = False
 
     def __init__(self, resource: Resource, path: str, roots: Roots) -> None:
         self._resource, self._roots, self._prefix = resource, roots, path
@@ -433,8 +451,9 @@ class HandlerEvents:
 
     def __init__(self, resource: Resource, path: str, roots: Roots) -> None:
         self._resource, self._roots = resource, roots
+        self.leads_elsewhere = False
         handler = load_handler(resource.spec)
-        with guarded_hdf5(roots):
+        with self._guarded():
             self._handler = handler(path, **resource.kwargs)
         self._last: tuple[Kwargs, Any] | None = None
 
@@ -460,9 +479,15 @@ class HandlerEvents:
         if close is not None:
             close()
 
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
+        with guarded_hdf5(self._roots) as leading:
+            yield
+        self.leads_elsewhere = self.leads_elsewhere or bool(leading)
+
     def _array(self, datum: Kwargs) -> Any:
         if self._last is None or self._last[0] != datum:
-            with guarded_hdf5(self._roots):
+            with self._guarded():
                 result = self._handler(**datum)
             lazy = hasattr(result, "shape") and hasattr(result, "dtype")
             self._last = (datum, result if lazy else np.asarray(result))
@@ -476,17 +501,20 @@ def close_leaked() -> None:
 
 
 @contextmanager
-def guarded_hdf5(roots: Roots) -> Iterator[None]:
+def guarded_hdf5(roots: Roots) -> Iterator[list[str]]:
     """Let h5py open files inside the roots only, and none with a way out of them.
 
     A handler opens files by itself, and which dataset it will read cannot be told: so every link of
-    the file is checked, and of every file it leads to.
+    the file is checked, and of every file it leads to. Gives those opened that lead to others.
     """
     original = h5f.open
+    leading: list[str] = []
 
     def checked_open(name: bytes, *args: Any, **kwargs: Any) -> Any:
         with patched(original):
-            _check_whole(roots.inside(os.fsdecode(name)), roots)
+            real = roots.inside(os.fsdecode(name))
+            if _check_whole(real, roots) > 1:
+                leading.append(real)
         return original(name, *args, **kwargs)
 
     @contextmanager
@@ -498,10 +526,11 @@ def guarded_hdf5(roots: Roots) -> Iterator[None]:
             h5f.open = before
 
     with patched(checked_open):
-        yield
+        yield leading
 
 
-def _check_whole(path: str, roots: Roots) -> None:
+def _check_whole(path: str, roots: Roots) -> int:
+    """Checks a file and all that it leads to; how many there are."""
     todo, done = [path], set[str]()
     while todo:
         real = roots.inside(todo.pop())
@@ -510,6 +539,7 @@ def _check_whole(path: str, roots: Roots) -> None:
         done.add(real)
         with h5py.File(real, "r", locking=False) as file:
             todo += _ways_out(file)
+    return len(done)
 
 
 def _ways_out(file: h5py.File) -> list[str]:
@@ -547,10 +577,6 @@ def _sources(dataset: h5py.Dataset) -> set[tuple[str, str]]:
 
 # --- shared ------------------------------------------------------------------------------------
 
-_LIBRARIES = tuple(
-    os.path.join(os.path.realpath(sysconfig.get_path(name)), "")
-    for name in ("stdlib", "platstdlib", "purelib", "platlib")
-)
 _CODE = (".py", ".pyc", ".so")
 _guard: list[Roots] = []
 
@@ -561,7 +587,7 @@ def audit_opens(event: str, args: tuple[Any, ...]) -> None:
         return
     real = os.path.realpath(os.fsdecode(args[0]))
     imported = real.endswith(_CODE) and real.startswith(tuple(sys.path))
-    if not imported and not real.startswith(_LIBRARIES):
+    if not imported and not real.startswith(LIBRARIES):
         _guard[-1].inside(real)
 
 

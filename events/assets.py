@@ -6,6 +6,7 @@ opened. Errors name the resource's uid and spec, never a path of the server.
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -123,12 +124,32 @@ class OutsideRoots(Exception):
     """A path that leads out of the allowed roots. Never shown to clients."""
 
 
+class NeedsProposal(OutsideRoots):
+    """A path inside the roots that belongs to this proposal, which has not been admitted."""
+
+    def __init__(self, proposal: str) -> None:
+        super().__init__(proposal)
+        self.proposal = proposal
+
+
+class ProposalNeeded(AssetError):
+    """The file belongs to a proposal; whether the caller may read it, the access decides."""
+
+    proposal = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Roots:
-    """Where a catalog's files lie here, and outside of which none is opened."""
+    """Where a catalog's files lie here, and outside of which none is opened.
+
+    proposal_pattern: a regular expression whose one group finds, in a real path, the proposal that
+    the file belongs to; admitted: the proposals whose files may be opened.
+    """
 
     root_map: Mapping[str, str]
     allowed: tuple[str, ...]
+    proposal_pattern: str | None = None
+    admitted: frozenset[str] = frozenset()
 
     def locate(self, resource: Resource) -> str:
         """The real path of a resource (a file, a directory or a prefix of names).
@@ -141,8 +162,16 @@ class Roots:
         climbs = ".." in resource.path.split("/")
         if os.path.isabs(resource.path) or climbs or "://" in resource.path:
             raise OutsideRoots(resource.path)
-        root = self.root_map.get(resource.root, resource.root)
-        return self.inside(os.path.join(root, resource.path))
+        return self.inside(os.path.join(self._mounted(resource.root), resource.path))
+
+    def _mounted(self, recorded: str) -> str:
+        """Where a recorded root is here: what the longest mapped folder above it says."""
+        root = recorded.rstrip("/")
+        for folder in sorted(self.root_map, key=len, reverse=True):
+            above = folder.rstrip("/")
+            if root == above or root.startswith(f"{above}/"):
+                return self.root_map[folder].rstrip("/") + root[len(above) :]
+        return recorded
 
     def inside(self, path: str) -> str:
         """The real path, if it lies inside an allowed root.
@@ -151,14 +180,22 @@ class Roots:
         ------
         OutsideRoots
             It does not, or it is no absolute path.
+        NeedsProposal
+            It belongs to a proposal that is not admitted.
         """
         if "\0" in path or not os.path.isabs(path):
             raise OutsideRoots(path)
         real = os.path.realpath(path)
         for root in map(os.path.realpath, self.allowed):
             if os.path.commonpath((root, real)) == root:
+                self._check_proposal(real)
                 return real
         raise OutsideRoots(path)
+
+    def _check_proposal(self, real: str) -> None:
+        found = re.search(self.proposal_pattern, real) if self.proposal_pattern else None
+        if found and found.group(1) not in self.admitted:
+            raise NeedsProposal(found.group(1) or "")
 
 
 def allowed(spec: str, handlers: frozenset[str]) -> bool:

@@ -187,7 +187,7 @@ class _StreamWriter:
     ) -> h5py.Dataset | h5py.Group:
         ids = list(chain.from_iterable(array.to_pylist() for array in columns.column(column)))
         datums = self._datums(ids, field)
-        reader = array_reader(self._run.catalog)
+        reader = array_reader(self._run)
         held = [datum for datum in datums if datum is not None]
         if len(held) == len(datums):
             with suppress(RaggedEvents):

@@ -151,7 +151,7 @@ def _event_axis(items: Sequence[Item], count: int, axes: int) -> Axis:
 def _external(
     rows: Rows, stream: Stream, asked: _Asked, key: Mapping[str, Any], head: bool
 ) -> FieldArray:
-    events, reader = Events(stream.run), array_reader(stream.run.catalog)
+    events, reader = Events(stream.run), array_reader(stream.run)
     ids = list(_ids(rows, asked.rows[:1] if head else asked.rows))
     datums = _datums(events, asked.rows, ids[:LOOKUP_IDS])
     if len(asked.rows) == 1:
@@ -329,7 +329,7 @@ def _file_of_event(
     budget: int,
     head: bool,
 ) -> FieldArray:
-    reader = array_reader(events.run.catalog)
+    reader = array_reader(events.run)
     references = events.references(ids)
     if ids[0] not in references:
         raise Unrecorded(f"Event {event.get('uid')} refers to what is not recorded with this run.")

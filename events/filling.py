@@ -6,14 +6,15 @@ from itertools import repeat
 from typing import Any, ClassVar
 
 import numpy as np
+from django.conf import settings
 from numpy.typing import NDArray
 
 from events.assets import Datum, OutsideDatabase, RaggedEvents, Resource, Roots
-from events.reader import ArrayReader, default_pool
+from events.reader import ArrayReader, pool_for
 from events.repositories import Events, Reference
 from events.slices import whole
 from events.sources import bytes_per_event
-from headers.catalogs import Catalog
+from headers.repositories import Run
 from headers.streams import STREAM_REFERENCE, Doc
 
 Array = NDArray[Any]
@@ -89,10 +90,13 @@ def external_bytes(descriptor: Doc) -> int:
     return sum(bytes_per_event(descriptor["data_keys"][name]) for name in _externals(descriptor))
 
 
-def array_reader(catalog: Catalog) -> ArrayReader:
-    """Reads the files of a catalog, in the reader processes of this worker."""
-    roots = Roots(catalog.root_map, catalog.allowed_roots)
-    return ArrayReader(roots, catalog.handlers, default_pool())
+def array_reader(run: Run) -> ArrayReader:
+    """Reads the files of a run, as far as its reader may, in the processes of this worker."""
+    catalog = run.catalog
+    roots = Roots(catalog.root_map, catalog.allowed_roots, catalog.file_proposal)
+    folders = {folder for known in settings.CATALOGS for folder in known.allowed_roots}
+    pool = pool_for(tuple(sorted(folders)))
+    return ArrayReader(roots, catalog.handlers, pool, run.admits_file_of)
 
 
 def as_datum(reference: Reference) -> Datum:
@@ -108,7 +112,7 @@ class Filling:
     def __init__(self, events: Events, externals: Externals) -> None:
         self._events = events
         self._externals = externals
-        self._reader = array_reader(events.run.catalog)
+        self._reader = array_reader(events.run)
 
     def filled(self, page: Sequence[Event]) -> Iterator[Event]:
         """The same events with their arrays, read while they are asked for.

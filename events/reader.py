@@ -14,10 +14,10 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import groupby, product
 from multiprocessing.connection import Pipe
@@ -30,11 +30,13 @@ from numpy.typing import NDArray
 
 from events.assets import (
     AssetError,
+    AssetRefused,
     AssetTooLarge,
     AssetUnreadable,
     Datum,
     Kwargs,
     Layout,
+    ProposalNeeded,
     Resource,
     Roots,
 )
@@ -49,6 +51,8 @@ GRACE_SECONDS = 5.0
 DATA_BYTES = 2 * 2**30
 WAIT_SECONDS = 10.0
 AHEAD = 1
+MAX_PROPOSALS = 16
+"""that the files of one request may belong to"""
 ERRORS = {error.__name__: error for error in AssetError.__subclasses__()}
 
 log = logging.getLogger(__name__)
@@ -65,7 +69,14 @@ class ReaderBusy(Exception):
 
 
 class ReaderLost(Exception):
-    """A reader process ended while it was reading; the text says how."""
+    """A reader process ended while it was reading; the text says how.
+
+    at_fault: what it read may have ended it; else it was killed from outside.
+    """
+
+    def __init__(self, text: str, *, at_fault: bool = True) -> None:
+        super().__init__(text)
+        self.at_fault = at_fault
 
 
 @dataclass(frozen=True)
@@ -106,7 +117,7 @@ class ReaderProcess:
     memory through which values come.
     """
 
-    def __init__(self, seconds: float, data_bytes: int) -> None:
+    def __init__(self, seconds: float, data_bytes: int, folders: tuple[str, ...]) -> None:
         self._seconds = seconds
         memory = os.memfd_create("reader")
         os.ftruncate(memory, MAX_BLOCK_BYTES)  # sparse: only what is touched is held
@@ -114,7 +125,7 @@ class ReaderProcess:
         self._connection, theirs = Pipe()
         numbers = (theirs.fileno(), memory, MAX_BLOCK_BYTES, seconds, data_bytes)
         self.process = subprocess.Popen(  # noqa: S603  our own module, no shell
-            [sys.executable, "-P", "-m", "events.reader_worker", *map(str, numbers)],
+            [sys.executable, "-P", "-m", "events.reader_worker", *map(str, numbers), *folders],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             env=_environment(),
@@ -138,7 +149,7 @@ class ReaderProcess:
                 raise ReaderLost("took too long to read")
             answer: dict[str, Any] = json.loads(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
-            raise ReaderLost(self._last_words()) from error
+            raise self._last_words() from error
         return answer
 
     def take(self, nbytes: int) -> bytes:
@@ -155,24 +166,32 @@ class ReaderProcess:
         self.process.wait()
         self._memory.close()
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> ReaderLost:
+        status = None
         with suppress(subprocess.TimeoutExpired):
-            if self.process.wait(timeout=GRACE_SECONDS) == -signal.SIGALRM:
-                return "took too long to read"
-        return "brought its reader down"
+            status = self.process.wait(timeout=GRACE_SECONDS)
+        if status == -signal.SIGALRM:
+            return ReaderLost("took too long to read")
+        # Nothing that is in a file sends these signals.
+        killed = status in (-signal.SIGKILL, -signal.SIGTERM)
+        return ReaderLost("brought its reader down", at_fault=not killed)
 
 
 class ReaderPool:
-    """A few reader processes, shared by the threads of one web worker."""
+    """A few reader processes, shared by the threads of one web worker.
+
+    folders: below these, and nowhere else, they may read.
+    """
 
     def __init__(
         self,
+        folders: tuple[str, ...],
         processes: int = PROCESSES,
         seconds: float = SECONDS,
         data_bytes: int = DATA_BYTES,
         wait_seconds: float = WAIT_SECONDS,
     ) -> None:
-        self._limits = (seconds, data_bytes)
+        self._limits = (seconds, data_bytes, folders)
         self._wait_seconds = wait_seconds
         self._size = processes
         self._idle: list[ReaderProcess] = []
@@ -216,6 +235,15 @@ class ReaderPool:
                 self._warmed = True
 
     def _answer(self, request: Describe) -> Reply:
+        try:
+            return self._answer_once(request)
+        except AssetUnreadable as error:
+            # A process may have been killed for no fault of this file: another one tries again.
+            if not isinstance(error.__cause__, ReaderLost) or error.__cause__.at_fault:
+                raise
+            return self._answer_once(request)
+
+    def _answer_once(self, request: Describe) -> Reply:
         # There are as many threads as processes, so one is idle unless it was lost.
         try:
             reader = self._idle.pop()
@@ -239,12 +267,12 @@ class ReaderPool:
 
 
 @cache
-def default_pool() -> ReaderPool:
-    """The pool of this process."""
-    return ReaderPool()
+def pool_for(folders: tuple[str, ...]) -> ReaderPool:
+    """The pool of this process for the files below these folders."""
+    return ReaderPool(folders)
 
 
-os.register_at_fork(after_in_child=default_pool.cache_clear)
+os.register_at_fork(after_in_child=pool_for.cache_clear)
 
 
 @dataclass(frozen=True)
@@ -267,6 +295,8 @@ class ArrayReader:
     roots: Roots
     handlers: frozenset[str]
     pool: ReaderPool
+    admits: Callable[[str], bool] = lambda proposal: False
+    """may the caller read this proposal? Asked where a file belongs to one"""
 
     def describe(self, datums: Sequence[Datum]) -> Layout:
         """Shape and dtype of one of these events, without reading values; at least one is given.
@@ -282,7 +312,7 @@ class ArrayReader:
             The file cannot be served, or not now.
         """
         request = Describe(_by_resource(datums), self.roots, self.handlers)
-        answer, _ = self.pool.result(self.pool.submit(request))
+        answer, _ = self._reply(request, self.pool.submit(request))
         return _layout(answer)
 
     def glance(
@@ -295,7 +325,7 @@ class ArrayReader:
         `describe` does.
         """
         request = Glance(_by_resource([datum]), self.roots, self.handlers, items, before)
-        answer, values = self.pool.result(self.pool.submit(request))
+        answer, values = self._reply(request, self.pool.submit(request))
         layout = _layout(answer)
         if not values:
             return layout, None
@@ -318,7 +348,7 @@ class ArrayReader:
     def _blocks(
         self, datums: Sequence[Datum], inner: Selection, layout: Layout, stacked: bool
     ) -> Generator[Array, None, None]:
-        pending: list[tuple[tuple[int, ...], Future[Reply]]] = []
+        pending: list[tuple[tuple[int, ...], Describe, Future[Reply]]] = []
         try:
             for part, axes in plan(len(datums), inner, layout):
                 wanted = datums[part] if isinstance(part, slice) else [datums[part]]
@@ -327,23 +357,37 @@ class ArrayReader:
                 if stacked and isinstance(part, slice):
                     shape = (len(wanted), *shape)
                 _check_block(request, shape)
-                pending.append((shape, self.pool.submit(request)))
+                pending.append((shape, request, self.pool.submit(request)))
                 if len(pending) > AHEAD:
                     yield self._finished(*pending.pop(0), layout)
             while pending:
                 yield self._finished(*pending.pop(0), layout)
         finally:
-            for _, future in pending:
+            for _, _, future in pending:
                 future.cancel()
 
     def _finished(
         self,
         shape: tuple[int, ...],
+        request: Describe,
         future: Future[Reply],
         layout: Layout,
     ) -> Array:
-        _, values = self.pool.result(future)
+        _, values = self._reply(request, future)
         return np.ndarray(shape, layout.dtype, buffer=values)
+
+    def _reply(self, request: Describe, future: Future[Reply]) -> Reply:
+        """The answer; asked again with each proposal that a file is of and that is admitted."""
+        for _ in range(MAX_PROPOSALS):
+            try:
+                return self.pool.result(future)
+            except ProposalNeeded as error:
+                if not self.admits(error.proposal):
+                    raise AssetRefused(error.uid, error.spec, error.reason) from error
+                admitted = request.roots.admitted | {error.proposal}
+                request = replace(request, roots=replace(request.roots, admitted=admitted))
+                future = self.pool.submit(request)
+        return self.pool.result(future)
 
 
 def _layout(answer: dict[str, Any]) -> Layout:
@@ -421,7 +465,10 @@ def _raise_error(answer: dict[str, Any]) -> None:
     if "error" not in answer:
         return
     error = ERRORS[answer["error"]](*answer["about"])
-    log.warning("%s: %s", error, answer["cause"])
+    if isinstance(error, ProposalNeeded):
+        error.proposal = answer["proposal"]
+    else:
+        log.warning("%s: %s", error, answer["cause"])
     raise error
 
 

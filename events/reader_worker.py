@@ -1,6 +1,6 @@
 """The reader process: opens files that may be broken or hostile, so that the web worker never does.
 
-``python -m events.reader_worker CONNECTION_FD MEMORY_FD MEMORY_SIZE SECONDS DATA_BYTES``
+``python -m events.reader_worker CONNECTION_FD MEMORY_FD MEMORY_SIZE SECONDS DATA_BYTES FOLDER…``
 
 It is asked over one connection, one request at a time. Requests are pickled by the web worker,
 which is trusted; answers are JSON, because a process that has read a hostile file is not. Values
@@ -39,11 +39,14 @@ from events.assets import (
     AssetUnreadable,
     HandlerMissing,
     Layout,
+    NeedsProposal,
     OutsideRoots,
+    ProposalNeeded,
     Resource,
     allowed,
     load_handler,
 )
+from events.confinement import confine, open_files
 from events.reader import BLOCK_BYTES, Describe, Glance, Read
 from events.slices import Selection, SliceError, resolve, span
 
@@ -65,13 +68,12 @@ class Reader:
         """The answer to one request; a file that cannot be served is an answer, too."""
         try:
             _load_handlers(request)
+            before = set(open_files())  # of other catalogs, too; seen to when they were opened
             with guarded(request.roots):
-                match request:
-                    case Read():
-                        return self._read(request)
-                    case Glance():
-                        return self._glance(request)
-                return _told(self._describe(request))
+                answer = self._answer(request)
+            with _blamed(request.datums[0][0]):
+                for path in set(open_files()) - before:
+                    request.roots.inside(path)
         except AssetError as error:
             self.close()
             self.exhausted = isinstance(error.__cause__, MemoryError)
@@ -80,7 +82,19 @@ class Reader:
                 "about": (error.uid, error.spec, error.reason),
                 "cause": repr(error.__cause__)[:500],
                 "last": self.exhausted,
+                "proposal": getattr(error, "proposal", ""),
             }
+        if any(events.leads_elsewhere for events in self._open.values()):
+            self.close()  # what it leads to may be another file, or another's, by the next time
+        return answer
+
+    def _answer(self, request: Describe) -> Answer:
+        match request:
+            case Read():
+                return self._read(request)
+            case Glance():
+                return self._glance(request)
+        return _told(self._describe(request))
 
     def close(self) -> None:
         """Close every file."""
@@ -130,7 +144,7 @@ class Reader:
 
     def _events(self, resource: Resource, request: Describe) -> Events:
         path = request.roots.locate(resource)
-        key = (resource, path, _state_of(path), request.roots.allowed)
+        key = (resource, path, _state_of(path), request.roots.allowed, request.roots.admitted)
         if key not in self._open:
             if len(self._open) >= MAX_OPEN:
                 self.close()
@@ -174,6 +188,10 @@ def _blamed(resource: Resource) -> Iterator[None]:
         yield
     except AssetError:
         raise
+    except NeedsProposal as error:
+        needed = ProposalNeeded(*about, "the file is not served from where it lies.")
+        needed.proposal = error.proposal
+        raise needed from error
     except OutsideRoots as error:
         raise AssetRefused(*about, "the file is not served from where it lies.") from error
     except FileNotFoundError as error:
@@ -205,6 +223,8 @@ def main() -> None:
     """Start from the command line of the web worker."""
     descriptor, memory, size, data_bytes = (int(sys.argv[number]) for number in (1, 2, 3, 5))
     sys.addaudithook(audit_opens)
+    if not confine(sys.argv[6:]):
+        print("this kernel has no Landlock: readers are not confined", file=sys.stderr)
     limits.setrlimit(limits.RLIMIT_DATA, (data_bytes, data_bytes))
     limits.setrlimit(limits.RLIMIT_CORE, (0, 0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the web worker, which then leaves

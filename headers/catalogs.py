@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from policies.proposal_paths import ProposalPath, ProposalPaths
 
 REQUIRED = {"title", "beamline", "metadata", "assets", "timezone"}
-OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers"}
+OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "file_proposal"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/?@:\[\]]+)(?::[0-9]{1,5})?"
 ADDRESS = re.compile(
@@ -41,6 +41,8 @@ class Catalog:
     """files outside of these folders are never opened"""
     handlers: frozenset[str]
     """resource specs that may be opened; "*" stands for all installed"""
+    file_proposal: str | None = None
+    """a regular expression whose one group finds, in the real path of a file, its proposal"""
 
 
 class CatalogsError(ValueError):
@@ -85,6 +87,7 @@ def _catalog(name: str, table: Any, environ: Mapping[str, str]) -> Catalog:
         root_map=_root_map(where, table.get("root_map", {})),
         allowed_roots=tuple(_texts(f"{where} allowed_roots", table.get("allowed_roots", []))),
         handlers=frozenset(_texts(f"{where} handlers", table.get("handlers", []))),
+        file_proposal=_file_proposal(where, table.get("file_proposal")),
     )
 
 
@@ -140,6 +143,18 @@ def _root_map(where: str, roots: Any) -> dict[str, str]:
     if not isinstance(roots, dict) or not all(isinstance(value, str) for value in roots.values()):
         raise CatalogsError(f"{where} root_map: must map recorded folders to folders here")
     return dict(roots)
+
+
+def _file_proposal(where: str, pattern: Any) -> str | None:
+    if pattern is None:
+        return None
+    try:
+        groups = re.compile(pattern).groups
+    except (re.error, TypeError) as error:
+        raise CatalogsError(f"{where} file_proposal: is no regular expression: {error}") from None
+    if groups != 1:
+        raise CatalogsError(f"{where} file_proposal: needs exactly one group, around the proposal")
+    return str(pattern)
 
 
 def _texts(where: str, values: Any) -> list[str]:

@@ -83,6 +83,12 @@ class Run:
     position: Position
     descriptors: list[Doc] = field(default_factory=list)
     """by time; empty in a page that did not ask for them"""
+    access: Access = field(default_factory=Access, repr=False)
+    """of who got the run; by default of somebody who may read nothing else"""
+
+    def admits_file_of(self, proposal: str) -> bool:
+        """May its reader be served a file that belongs to this proposal?"""
+        return self.access.allows_proposal(self.catalog, proposal)
 
     @property
     def uid(self) -> str | None:
@@ -400,7 +406,7 @@ class Runs:
         position = Position(start.get("time"), start.pop("_id"))
         proposal = self.access.proposal_of(self.catalog, start)
         stop = stops[-1] if stops else None
-        return Run(self.catalog, start, stop, proposal, position, descriptors)
+        return Run(self.catalog, start, stop, proposal, position, descriptors, self.access)
 
 
 def count_events(run: Run) -> dict[str, int]:

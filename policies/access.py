@@ -53,6 +53,18 @@ class Access:
         """May this run be read? Agrees with `filter` on every document."""
         return self.rule(catalog).holds(start)
 
+    def allows_proposal(self, catalog: Catalog, proposal: str) -> bool:
+        """May runs of this proposal be read in this catalog? As `allows` says of each of them."""
+        if self.only_catalogs is not None and catalog.name not in self.only_catalogs:
+            return False
+        if self.only_proposals is not None and proposal not in self.only_proposals:
+            return False
+        if self.data_admin:
+            return True
+        if catalog.beamline in self.beamlines:
+            return proposal not in self.locked
+        return proposal in self.proposals
+
     def rule(self, catalog: Catalog) -> Condition:
         if self.only_catalogs is not None and catalog.name not in self.only_catalogs:
             return AnyOf(())

@@ -121,7 +121,7 @@ def test_abuse_case_12_json_is_valid_json_and_has_null_for_nan(
 
     read = json.loads(body, parse_constant=no_constants)
     if not array.size:
-        assert read == []
+        assert read == array.tolist()  # the lists are there, without numbers
         return
     if array.dtype.kind == "f":
         expected = np.where(np.isfinite(array), array, np.nan)

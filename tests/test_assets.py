@@ -51,8 +51,9 @@ DATASET = "/entry/data/data"
 
 
 @pytest.fixture(scope="module")
-def pool() -> Iterator[ReaderPool]:
-    pool = ReaderPool(processes=2)
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReaderPool]:
+    """Its readers may see the tests' folders, in which the roots of each test are."""
+    pool = ReaderPool((str(tmp_path_factory.getbasetemp()),), processes=2)
     yield pool
     pool.close()
 
@@ -564,7 +565,7 @@ def hostile(tmp_path: Path, data: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
     (information / "entry_points.txt").write_text("\n".join(["[databroker.handlers]", *lines]))
     monkeypatch.syspath_prepend(str(package))
     monkeypatch.setenv("BROKER_SECRET_KEY", "do-not-tell")
-    pool = ReaderPool(processes=2, seconds=1.0, wait_seconds=0.2)
+    pool = ReaderPool((str(data),), processes=2, seconds=1.0, wait_seconds=0.2)
     yield ArrayReader(Roots({"/facility": str(data)}, (str(data),)), EVERY_SPEC, pool)
     pool.close()
 
@@ -721,9 +722,9 @@ def test_reading_a_large_stack_takes_the_memory_of_a_few_blocks(data: Path) -> N
 import resource as limits, sys
 from events.arrays import FORMATS
 from events.assets import Datum, Resource, Roots
-from events.reader import ArrayReader, default_pool
+from events.reader import ArrayReader, pool_for
 from events.slices import whole
-reader = ArrayReader(Roots({}, (sys.argv[1],)), frozenset({"AD_HDF5"}), default_pool())
+reader = ArrayReader(Roots({}, (sys.argv[1],)), frozenset({"AD_HDF5"}), pool_for((sys.argv[1],)))
 file = Resource("r", "AD_HDF5", sys.argv[1], "a.h5")
 datums = [Datum(file, {"point_number": number}) for number in range(200)]
 def memory(): return limits.getrusage(limits.RUSAGE_SELF).ru_maxrss / 1024
@@ -735,7 +736,7 @@ download(datums[:2])
 before = memory()
 assert download(datums) == 200 * 512 * 512 * 2
 print(memory() - before)
-default_pool().close()
+pool_for((sys.argv[1],)).close()
 """
     done = subprocess.run(
         [sys.executable, "-c", script, str(data)], capture_output=True, text=True, check=True
