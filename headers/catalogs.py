@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from policies.proposal_paths import ProposalPath, ProposalPaths
 
 REQUIRED = {"title", "beamline", "metadata", "assets", "timezone"}
-OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers"}
+OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "layout"}
+NORMALIZED, EMBEDDED = LAYOUTS = ("normalized", "embedded")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/?@:\[\]]+)(?::[0-9]{1,5})?"
 ADDRESS = re.compile(
@@ -41,6 +42,8 @@ class Catalog:
     """files outside of these folders are never opened"""
     handlers: frozenset[str]
     """resource specs that may be opened; "*" stands for all installed"""
+    layout: str = NORMALIZED
+    """how the databases hold documents: as suitcase's mongo_normalized or mongo_embedded does"""
 
 
 class CatalogsError(ValueError):
@@ -85,6 +88,7 @@ def _catalog(name: str, table: Any, environ: Mapping[str, str]) -> Catalog:
         root_map=_root_map(where, table.get("root_map", {})),
         allowed_roots=tuple(_texts(f"{where} allowed_roots", table.get("allowed_roots", []))),
         handlers=frozenset(_texts(f"{where} handlers", table.get("handlers", []))),
+        layout=_layout(where, table.get("layout", NORMALIZED)),
     )
 
 
@@ -111,6 +115,12 @@ def _environment(variable: str, environ: Mapping[str, str]) -> str:
         return Path(path).read_text().strip()
     except OSError as error:
         raise CatalogsError(f"{variable}_FILE: cannot read {path}: {error.strerror}") from error
+
+
+def _layout(where: str, name: Any) -> str:
+    if name not in LAYOUTS:
+        raise CatalogsError(f"{where} layout: must be {' or '.join(map(repr, LAYOUTS))}")
+    return str(name)
 
 
 def _timezone(where: str, name: str) -> ZoneInfo:
