@@ -15,6 +15,7 @@ from typing import Any
 from bson import ObjectId
 from pymongo.collection import Collection
 from pymongo.command_cursor import CommandCursor
+from pymongo.cursor import RawBatchCursor
 from pymongo.database import Database
 
 Doc = dict[str, Any]
@@ -205,7 +206,7 @@ class ViewCursor:
     raw: bool = False
     stages: dict[str, Any] = field(default_factory=dict)
     options: Doc = field(default_factory=dict)
-    _opened: CommandCursor[Any] | None = None
+    _opened: CommandCursor[Doc] | RawBatchCursor[Doc] | None = None
 
     def sort(self, keys: Any, order: int | None = None) -> "ViewCursor":
         by = {keys: order} if isinstance(keys, str) else dict(keys)
@@ -249,8 +250,9 @@ class ViewCursor:
 
     def _pipeline(self) -> list[Stage]:
         # A dictionary keeps one of each, and the server wants them in this order.
-        order = [name for name in ("$sort", "$skip", "$limit") if name in self.stages]
-        stages: list[Stage] = [{"$match": self.where}, *({n: self.stages[n]} for n in order)]
+        stages: list[Stage] = [{"$match": self.where}]
+        order = ("$sort", "$skip", "$limit")
+        stages += [{name: self.stages[name]} for name in order if name in self.stages]
         if self.projection:
             stages.append({"$project": dict(self.projection)})
         return self.view.pipeline(stages)

@@ -30,7 +30,7 @@ API = "/api/v1"
 EVENTS = 7
 
 
-class Embedded(mongo_embedded.Serializer):  # type: ignore[misc]
+class Embedded(mongo_embedded.Serializer):
     """Without indexes: one of them, for text, is not for the embedded server of the tests."""
 
     def _create_indexes(self) -> None:
