@@ -19,6 +19,7 @@ lint: install
 	ruff check .
 	ruff format --check .
 	mypy .
+	PYTHONPATH=. lint-imports --no-cache
 	DJANGO_SETTINGS_MODULE=tests.settings python manage.py check --fail-level WARNING
 	DJANGO_SETTINGS_MODULE=tests.settings python manage.py makemigrations --check --dry-run
 	python -m tests.licences
