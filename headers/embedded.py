@@ -90,12 +90,13 @@ def _item(path: str) -> Doc:
 
 
 def _row(columns: str) -> Doc:
-    """{key: list} → {key: item}. A list that is too short has no item, and its key is left out."""
+    """{key: list} → {key: item}. What is no list, or too short a one, is left out."""
+    items: Doc = {"$cond": [{"$isArray": ["$$column.v"]}, "$$column.v", []]}
     present = {
         "$filter": {
             "input": {"$objectToArray": {"$ifNull": [columns, {}]}},
             "as": "column",
-            "cond": {"$gt": [{"$size": "$$column.v"}, "$at"]},
+            "cond": {"$gt": [{"$size": items}, "$at"]},
         }
     }
     item = {"k": "$$column.k", "v": {"$arrayElemAt": ["$$column.v", "$at"]}}

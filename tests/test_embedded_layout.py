@@ -195,6 +195,21 @@ def test_pages_of_events_follow_each_other_through_the_pages_of_the_database(
     assert found == list(range(1, EVENTS + 1))
 
 
+def test_a_page_that_lacks_values_is_served_without_them(both: Both, acting_as: Actor) -> None:
+    both.serve("embedded")
+    primary = next(d["uid"] for d in both.of("descriptor") if d["name"] == "primary")
+    pages = database(both.embedded.metadata).event
+    stored = pages.find_one({"descriptor": primary})
+    assert stored is not None
+    change = {"data.det": stored["data"]["det"][:1], "data.motor": 5, "filled": None}
+    pages.update_one({"_id": stored["_id"]}, {"$set": change})
+    address = f"{API}/events/?descriptor={primary}&page_size=2"
+    first, second = acting_as("alice").get(address).json()["results"]
+    assert first["data"].keys() == {"det", "motor_setpoint"}
+    assert second["data"].keys() == {"motor_setpoint"}
+    assert second["timestamps"].keys() == {"det", "motor", "motor_setpoint"}
+
+
 def test_the_checkup_knows_the_layout(both: Both) -> None:
     wrong = [f.text for f in check_catalog(both.embedded) if f.level is Level.WRONG]
     assert not [text for text in wrong if "collections" in text or "could not" in text]
