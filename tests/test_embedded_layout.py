@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from bluesky import RunEngine
 from bluesky.preprocessors import baseline_wrapper
+from django.core.management import call_command
+from django.test import Client
 from ophyd.sim import SynSignalWithRegistry
 from ophyd.sim import hw as simulated_hardware
 from pytest_django.fixtures import Settings
@@ -23,7 +26,7 @@ from suitcase import mongo_embedded, mongo_normalized
 from headers.catalogs import Catalog, CatalogsError, load_catalogs
 from headers.checkup import Level, check_catalog, missing_indexes
 from headers.mongo import database
-from tests.conftest import Actor
+from tests.conftest import Actor, People
 from tests.settings import CATALOGS_TOML
 
 API = "/api/v1"
@@ -115,6 +118,8 @@ def _addresses(both: Both) -> list[str]:
         *(f"/headers/{uid}/documents/?fill=true" for uid in (scan, images)),
         *(f"/headers/{uid}/streams/primary/table/" for uid in (scan, images, hidden)),
         *(f"/headers/{uid}/streams/primary/data/det/" for uid in (scan, images, hidden)),
+        *(f"/headers/{uid}/streams/primary/table/?format=csv" for uid in (scan, images)),
+        *(f"/headers/{uid}/export/?format=ndjson" for uid in (scan, images, hidden)),
         f"/headers/{images}/streams/primary/data/img/",
         f"/headers/{images}/streams/primary/data/img/?slice=1:",
         *(f"/descriptors/{d['uid']}/" for d in descriptors),
@@ -193,6 +198,26 @@ def test_pages_of_events_follow_each_other_through_the_pages_of_the_database(
         found += [event["seq_num"] for event in page["results"]]
         address = page["next"]
     assert found == list(range(1, EVENTS + 1))
+
+
+def test_pages_admin_and_study_show_the_same(both: Both, people: People) -> None:
+    people.sue.is_staff = people.sue.is_superuser = True
+    people.sue.save()
+    browser = Client()
+    browser.force_login(people.sue)
+    uid = both.of("start")[0]["uid"]
+    shown = []
+    for layout in ("normalized", "embedded"):
+        both.serve(layout)
+        study = StringIO()
+        call_command("data_rates", "--format", "json", stdout=study)
+        runs, run = browser.get("/runs/"), browser.get(f"/runs/{uid}/")
+        lists = browser.get("/admin/headers/csx_run/")
+        assert [r.status_code for r in (runs, run, lists)] == [200, 200, 200]
+        found = [r.content.decode().count(uid) for r in (runs, run, lists)]
+        assert min(found) > 0
+        shown.append((found, json.loads(study.getvalue())))
+    assert shown[0] == shown[1]
 
 
 def test_a_page_that_lacks_values_is_served_without_them(both: Both, acting_as: Actor) -> None:
