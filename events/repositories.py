@@ -18,7 +18,15 @@ from pymongo.cursor import RawBatchCursor
 from pymongo.errors import CursorNotFound, ExecutionTimeout
 
 from headers.merged import MergedRuns
-from headers.mongo import CODEC, CatalogUnavailable, Doc, asking, database, query_milliseconds
+from headers.mongo import (
+    CODEC,
+    CatalogUnavailable,
+    Doc,
+    asking,
+    assets,
+    metadata,
+    query_milliseconds,
+)
 from headers.repositories import ONE_NUMBER, Run, Runs
 from headers.streams import uids_of
 from policies.conditions import Filter
@@ -74,8 +82,8 @@ class Events:
     def __init__(self, run: Run) -> None:
         self.run = run
         self._own = set(uids_of(run.descriptors))
-        self._events = database(run.catalog.metadata).event
-        self._assets = database(run.catalog.assets)
+        self._events = metadata(run.catalog).event
+        self._assets = assets(run.catalog)
 
     def page(
         self,
@@ -292,7 +300,7 @@ class RunsWithEvents(MergedRuns):
 
 def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
     with asking(runs.catalog):
-        events = database(runs.catalog.metadata).event
+        events = metadata(runs.catalog).event
         named = events.find_one({"uid": uid}, {"descriptor": 1}, max_time_ms=query_milliseconds())
     # Asked even when there is no such event, so that a hidden one takes as long; and read only
     # when it may be.

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
@@ -251,4 +252,4 @@ def _user(request: HttpRequest) -> User:
 for _model in RUNS_OF_CATALOGS:
     admin.site.register(_model, RunAdmin)
 admin.site.site_header = admin.site.site_title = "Data Broker Service"
-admin.site.index_title = "Facility administration"
+admin.site.index_title = f"Facility administration, version {settings.VERSION}"

@@ -12,7 +12,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from policies.proposal_paths import ProposalPath, ProposalPaths
 
 REQUIRED = {"title", "beamline", "metadata", "assets", "timezone"}
-OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "file_proposal"}
+OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "file_proposal", "layout"}
+NORMALIZED, EMBEDDED = LAYOUTS = ("normalized", "embedded")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/?@:\[\]]+)(?::[0-9]{1,5})?"
 ADDRESS = re.compile(
@@ -43,6 +44,8 @@ class Catalog:
     """resource specs that may be opened; "*" stands for all installed"""
     file_proposal: str | None = None
     """a regular expression whose one group finds, in the real path of a file, its proposal"""
+    layout: str = NORMALIZED
+    """how the databases hold documents: as suitcase's mongo_normalized or mongo_embedded does"""
 
 
 class CatalogsError(ValueError):
@@ -88,6 +91,7 @@ def _catalog(name: str, table: Any, environ: Mapping[str, str]) -> Catalog:
         allowed_roots=tuple(_texts(f"{where} allowed_roots", table.get("allowed_roots", []))),
         handlers=frozenset(_texts(f"{where} handlers", table.get("handlers", []))),
         file_proposal=_file_proposal(where, table.get("file_proposal")),
+        layout=_layout(where, table.get("layout", NORMALIZED)),
     )
 
 
@@ -114,6 +118,12 @@ def _environment(variable: str, environ: Mapping[str, str]) -> str:
         return Path(path).read_text().strip()
     except OSError as error:
         raise CatalogsError(f"{variable}_FILE: cannot read {path}: {error.strerror}") from error
+
+
+def _layout(where: str, name: Any) -> str:
+    if name not in LAYOUTS:
+        raise CatalogsError(f"{where} layout: must be {' or '.join(map(repr, LAYOUTS))}")
+    return str(name)
 
 
 def _timezone(where: str, name: str) -> ZoneInfo:

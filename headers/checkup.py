@@ -9,13 +9,22 @@ from functools import partial
 from typing import Any
 
 from events.assets import OutsideRoots, Resource, Roots, allowed, installed_handlers
-from headers.catalogs import Catalog
-from headers.mongo import CatalogUnavailable, Doc, asking, database, query_milliseconds
+from headers.catalogs import EMBEDDED, Catalog
+from headers.mongo import (
+    CatalogUnavailable,
+    Doc,
+    asking,
+    assets,
+    database,
+    metadata,
+    query_milliseconds,
+)
 from policies.conditions import AnyOf, Filter, Not, RunIn, conjunction
 from policies.proposal_paths import Wins
 
 METADATA = ("run_start", "run_stop", "event_descriptor", "event")
 ASSETS = ("resource", "datum")
+EMBEDDED_METADATA, EMBEDDED_ASSETS = ("header", "event"), ("datum",)
 MADE_BY_SUITCASE = {"data_session"}
 """paths of the proposal that suitcase-mongo makes an index for"""
 SAMPLED_SPECS = 10_000
@@ -90,12 +99,29 @@ def missing_indexes(catalog: Catalog) -> list[Index]:
 
 def wanted_indexes(catalog: Catalog) -> list[Index]:
     """Those that suitcase-mongo makes and a route uses, and one for each path of the proposal."""
+    if catalog.layout == EMBEDDED:
+        return _wanted_embedded(catalog)
     paths = dict.fromkeys(place.path for place in catalog.proposal.places)
     by_path = [
         Index(catalog.metadata, "run_start", ((path, 1),), needed=path in MADE_BY_SUITCASE)
         for path in paths
     ]
     return by_path + _always_wanted(catalog)
+
+
+def _wanted_embedded(catalog: Catalog) -> list[Index]:
+    """Those that suitcase's mongo_embedded makes by itself."""
+    header = [
+        Index(catalog.metadata, "header", ((path, -1),))
+        for path in ("start.uid", "start.time", "descriptors.uid")
+    ]
+    return [
+        *header,
+        Index(catalog.assets, "header", (("resources.uid", 1),)),
+        Index(catalog.metadata, "event", (("uid", -1),)),
+        Index(catalog.metadata, "event", (("descriptor", -1),)),
+        Index(catalog.assets, "datum", (("datum_id", 1),)),
+    ]
 
 
 def _always_wanted(catalog: Catalog) -> list[Index]:
@@ -136,14 +162,17 @@ def _ping(catalog: Catalog) -> None:
 
 
 def _collections(catalog: Catalog) -> Iterator[Finding]:
+    embedded = catalog.layout == EMBEDDED
     for uri, wanted, level in (
-        (catalog.metadata, METADATA, Level.WRONG),
+        (catalog.metadata, EMBEDDED_METADATA if embedded else METADATA, Level.WRONG),
         # A beamline without detector files has no such collections.
-        (catalog.assets, ASSETS, Level.NOTE),
+        (catalog.assets, EMBEDDED_ASSETS if embedded else ASSETS, Level.NOTE),
     ):
         with asking(catalog):
             there = database(uri).list_collection_names()
-        if missing := [name for name in wanted if name not in there]:
+        if not embedded and "header" in there and "run_start" not in there:
+            yield Finding(Level.WRONG, 'of the embedded layout: set layout = "embedded"')
+        elif missing := [name for name in wanted if name not in there]:
             yield Finding(level, f"collections missing: {', '.join(missing)}")
         else:
             yield Finding(Level.OK, f"collections present: {', '.join(wanted)}")
@@ -157,7 +186,7 @@ def _indexes(catalog: Catalog) -> Iterator[Finding]:
     if not missing:
         yield Finding(Level.OK, "indexes present")
     with asking(catalog):
-        indexes = database(catalog.metadata).run_start.index_information().values()
+        indexes = metadata(catalog).run_start.index_information().values()
     if any(kind == "text" for index in indexes for _, kind in index["key"]):
         yield Finding(Level.OK, "text index present")
     else:
@@ -172,7 +201,7 @@ def _handlers(catalog: Catalog) -> Iterator[Finding]:
         {"$sort": {"_id": 1}},
     ]
     with asking(catalog):
-        resources = database(catalog.assets).resource
+        resources = assets(catalog).resource
         rows = list(resources.aggregate(pipeline, maxTimeMS=query_milliseconds()))
     installed = installed_handlers()
     problems = [
@@ -208,7 +237,7 @@ def _sampled_resources(catalog: Catalog) -> list[Doc]:
     """The oldest and the newest: files that were moved away, and mounts that are lost."""
     found: dict[Any, Doc] = {}
     for order in (1, -1):
-        cursor = database(catalog.assets).resource.find().sort("_id", order).limit(SAMPLED_FILES)
+        cursor = assets(catalog).resource.find().sort("_id", order).limit(SAMPLED_FILES)
         with asking(catalog):
             documents = list(cursor.max_time_ms(query_milliseconds()))
         found |= {str(document["_id"]): document for document in documents}
@@ -247,6 +276,6 @@ def _runs(catalog: Catalog, overrides: Iterable[str]) -> Iterator[Finding]:
         ),
     ):
         with asking(catalog):
-            runs = database(catalog.metadata).run_start
+            runs = metadata(catalog).run_start
             count = runs.count_documents(where, maxTimeMS=query_milliseconds())
         yield Finding(Level.NOTE if count else Level.OK, f"{count} {what}")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pymongo
 from bson.codec_options import CodecOptions, DatetimeConversion
@@ -14,7 +14,8 @@ from pymongo import MongoClient
 from pymongo.database import Database
 from pymongo.errors import ExecutionTimeout, NetworkTimeout, OperationFailure, PyMongoError
 
-from headers.catalogs import Catalog
+from headers.catalogs import EMBEDDED, Catalog
+from headers.embedded import EmbeddedDatabase
 
 Doc = dict[str, Any]
 
@@ -60,6 +61,24 @@ def database(uri: str) -> Database[Doc]:
         socketTimeoutMS=query_milliseconds() + 2000,
     )
     return client.get_default_database(codec_options=CODEC)
+
+
+def metadata(catalog: Catalog) -> Database[Doc]:
+    """run_start, run_stop, event_descriptor and event, whatever the layout of the catalog."""
+    return _in_layout(catalog, catalog.metadata)
+
+
+def assets(catalog: Catalog) -> Database[Doc]:
+    """resource and datum, whatever the layout of the catalog."""
+    return _in_layout(catalog, catalog.assets)
+
+
+def _in_layout(catalog: Catalog, uri: str) -> Database[Doc]:
+    stored = database(uri)
+    if catalog.layout == EMBEDDED:
+        # Of a database it has what the repositories use.
+        return cast("Database[Doc]", EmbeddedDatabase(stored))
+    return stored
 
 
 class _Resting:

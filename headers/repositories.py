@@ -16,7 +16,14 @@ from pymongo.cursor import Cursor
 from pymongo.errors import OperationFailure
 
 from headers.catalogs import Catalog
-from headers.mongo import CatalogUnavailable, Doc, asking, database, query_milliseconds
+from headers.mongo import (
+    CatalogUnavailable,
+    Doc,
+    asking,
+    database,
+    metadata,
+    query_milliseconds,
+)
 from headers.queries import DESCRIPTORS, STOP, mentions
 from headers.selection import Selection, holds_words, search_words, starting_with
 from headers.streams import stream_name
@@ -112,7 +119,7 @@ class Runs:
         self.searched_to: Position | None = None
         """how far the last search came, where its time was over before its end"""
         self._readable = access.filter(catalog)
-        self._database = database(catalog.metadata)
+        self._database = metadata(catalog)
 
     @property
     def any_readable(self) -> bool:
@@ -422,7 +429,7 @@ def count_events(run: Run) -> dict[str, int]:
     ]
     counts: dict[str, int] = defaultdict(int)
     with asking(run.catalog):
-        events = database(run.catalog.metadata).event
+        events = metadata(run.catalog).event
         for row in events.aggregate(pipeline, maxTimeMS=query_milliseconds()):
             if type(row["_id"]) is str:  # in a list it matches, too
                 counts[streams[row["_id"]]] += row["count"]
@@ -499,7 +506,7 @@ class _TextIndexes:
         at, found = self._known.get(catalog.metadata, (-math.inf, False))
         if monotonic() - at > INDEXES_SECONDS:
             with asking(catalog):
-                indexes = database(catalog.metadata).run_start.index_information().values()
+                indexes = metadata(catalog).run_start.index_information().values()
             found = any(kind == "text" for index in indexes for _, kind in index["key"])
             self._known[catalog.metadata] = (monotonic(), found)
         return found

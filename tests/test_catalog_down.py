@@ -11,7 +11,7 @@ from django.conf import settings
 from pymongo.database import Database
 from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
-from headers import mongo, repositories
+from headers import mongo
 from headers.catalogs import Catalog
 from headers.merged import CatalogsUnavailable, MergedRuns
 from headers.mongo import CatalogUnavailable, asking, resting
@@ -29,12 +29,13 @@ def down(catalogs: dict[str, Catalog], monkeypatch: pytest.MonkeyPatch) -> Itera
     """Names of catalogs whose addresses lead to a port where nobody listens."""
     names: set[str] = set()
     client: pymongo.MongoClient[Any] = pymongo.MongoClient(CLOSED, serverSelectionTimeoutMS=50)
+    known = mongo.database
 
     def database(uri: str) -> Database[Any]:
         away = uri in {catalogs[name].metadata for name in names}
-        return client.get_default_database() if away else mongo.database(uri)
+        return client.get_default_database() if away else known(uri)
 
-    monkeypatch.setattr(repositories, "database", database)
+    monkeypatch.setattr(mongo, "database", database)
     yield names
     mongo.resting.clear()
     client.close()

@@ -1,12 +1,17 @@
 """The environment: each wrong or missing value stops the start with a line that names it."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.test import Client
 
 from broker_site import environment
 from broker_site.environment import ConfigurationError
@@ -145,3 +150,78 @@ def test_a_key_counts_in_bytes(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("NAME", "x" * 31)
     with pytest.raises(ConfigurationError, match="NAME: needs at least 32 bytes"):
         environment.secret("NAME", None)
+
+
+# -- What the documentation says -------------------------------------------------------------
+
+SOURCES = ("broker_site", "policies", "headers", "events", "deploy")
+FOR_TESTS = "BROKER_(TEST|BENCH|REQUIRE_ALL)"
+MADE_KEYS = {"BROKER_SECRET_KEY", "BROKER_JWT_KEY", "BROKER_TOKEN_PEPPERS"}
+
+
+def _read_variables() -> set[str]:
+    """Every variable that the service's code names."""
+    found: set[str] = set()
+    for folder in SOURCES:
+        for file in (settings.BASE_DIR / folder).rglob("*.py"):
+            found |= set(re.findall(r"\"(BROKER_[A-Z_]+)\"", file.read_text()))
+    return found
+
+
+def _documented() -> dict[str, str]:
+    """Variable → default, of the tables of docs/CONFIGURATION.md."""
+    text = (settings.BASE_DIR / "docs" / "CONFIGURATION.md").read_text()
+    found: dict[str, str] = {}
+    for names, defaults in re.findall(r"^\| (`[A-Z`_, ]+`) \| ([^|]+) \|", text, re.MULTILINE):
+        variables = re.findall(r"[A-Z_]+", names)
+        # Several in one row have as many defaults, or share one.
+        values = defaults.split(", ") if len(variables) > 1 else [defaults]
+        for variable, value in zip(variables, values * len(variables), strict=False):
+            found[variable] = value.strip().strip("`")
+    prose = text.partition("For development and tests only:")[2].partition("## ")[0]
+    in_prose = re.findall(r"`(BROKER_[A-Z_]+)(?:=1)?`(?: \(`(\w+)`)?", prose)
+    return found | dict(in_prose)
+
+
+def _as_documented(code: str) -> str:
+    """A default of the code as the tables write it."""
+    value = eval(code, {"__builtins__": {}})  # 512 * 2**20 is no literal
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value >= 2**20:
+        power = max(n for n in (2, 3, 4) if value >= 2 ** (10 * n))
+        return f"{value // 2 ** (10 * power)} {' KMGT'[power]}iB"
+    return str(value) or "none"
+
+
+def test_every_variable_that_is_read_is_documented_and_no_other() -> None:
+    documented = {name for name in _documented() if name.startswith("BROKER_")}
+    ours = {name for name in documented if not re.match(FOR_TESTS, name)}
+    assert ours == _read_variables()
+
+
+def test_the_documented_defaults_are_those_of_the_code() -> None:
+    documented, defaults = _documented(), dict(_defaults_of_settings())
+    assert len(defaults) > 15
+    assert {name: documented[name] for name in defaults} == defaults
+
+
+def _defaults_of_settings() -> Iterator[tuple[str, str]]:
+    """Of the calls environment.KIND("BROKER_…", default)."""
+    text = (settings.BASE_DIR / "broker_site" / "settings.py").read_text()
+    for call in ast.walk(ast.parse(text)):
+        if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Attribute):
+            continue
+        name = ast.unparse(call.args[0]).strip("'") if call.args else ""
+        named = [word.value for word in call.keywords if word.arg == "default"]
+        default = next(iter([*call.args[1:2], *named]), None)
+        # Keys have a default in debug mode only, and the peppers one that is made of a key.
+        if name.startswith("BROKER_") and default and name not in MADE_KEYS:
+            yield name, _as_documented(ast.unparse(default))
+
+
+def test_the_version_is_that_of_the_project(client: Client) -> None:
+    project = tomllib.loads((settings.BASE_DIR / "pyproject.toml").read_text())["project"]
+    changelog = (settings.BASE_DIR / "CHANGELOG.md").read_text()
+    assert f"## {project['version']}" in changelog
+    assert client.get("/api/v1/schema/?format=json").json()["info"]["version"] == project["version"]

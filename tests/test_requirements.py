@@ -1,0 +1,63 @@
+"""Pins and lock files agree, and name all that an installation needs."""
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = (
+    "requirements",
+    "requirements-dev",
+    "requirements-ldap",
+    "requirements-saml",
+    "tests/parity/requirements",
+)
+LOCKED = re.compile(r"([A-Za-z0-9._-]+)==(\S+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)+)\n")
+
+
+def pins(name: str) -> dict[str, str]:
+    """Package → version, of a file and of those that it names."""
+    found: dict[str, str] = {}
+    file = ROOT / f"{name}.txt"
+    for line in file.read_text().splitlines():
+        if line.startswith("-r "):
+            found |= pins(line.removeprefix("-r ").removesuffix(".txt"))
+        elif line and not line.startswith("#"):
+            package, version = line.split("==")
+            found[canonicalize_name(package)] = version
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_the_lock_file_has_every_pin_with_hashes_and_nothing_else(name: str) -> None:
+    """`make lock` writes it anew; it names no host that packages come from."""
+    text = (ROOT / f"{name}.lock").read_text()
+    found = LOCKED.findall(text)
+    assert {canonicalize_name(package): version for package, version, _ in found} == pins(name)
+    assert LOCKED.sub("", text).strip() == ""
+
+
+@pytest.mark.parametrize("name", ["requirements", "requirements-dev"])
+def test_what_a_pinned_package_needs_is_pinned_too(name: str) -> None:
+    """Lock files are installed without looking at dependencies, so none may be left out."""
+    pinned = pins(name)
+    missing = {
+        f"{package} needs {requirement}"
+        for package in pinned
+        for requirement in _needs(package)
+        if canonicalize_name(requirement.name) not in pinned
+    }
+    assert missing == set()
+
+
+def _needs(package: str) -> list[Requirement]:
+    try:
+        texts = requires(package) or []
+    except PackageNotFoundError:
+        pytest.fail(f"{package} is pinned, but not installed: run `make install`")
+    found = [Requirement(text) for text in texts]
+    return [r for r in found if r.marker is None or r.marker.evaluate({"extra": ""})]
