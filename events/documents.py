@@ -107,15 +107,15 @@ WRITERS: dict[str, type[Writer]] = {
 class Emission:
     """The documents of one run, written one after the other.
 
-    fill: with the arrays of the files instead of references to them.
+    filling: puts the arrays of the files in the place of references to them.
     """
 
-    def __init__(self, events: Events, writer: Writer, *, fill: bool = False) -> None:
+    def __init__(self, events: Events, writer: Writer, filling: Filling | None = None) -> None:
         self._events = events
         self._run = events.run
         self._writer = writer
         self._externals = external_fields(self._run.descriptors)
-        self._filling = Filling(events, self._externals) if fill else None
+        self._filling = filling
         self._pending = deque(self._run.descriptors)
         self._sent: set[tuple[str, str]] = set()
 

@@ -19,8 +19,7 @@ import json
 import math
 import os
 import tempfile
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import datetime
 from itertools import chain
 from typing import Any
@@ -31,14 +30,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from broker_site.encoding import to_json
-from events.assets import Datum, RaggedEvents
+from events.assets import AssetError, Datum, RaggedEvents
 from events.columns import Columns, Field, read_columns
-from events.filling import DatumMissing, array_reader, arrays_of, as_datum
+from events.filling import Allowance, array_reader, arrays_of, as_datum, served_arrays
+from events.left_out import DatumMissing, LeftOut
 from events.reader import ArrayReader
 from events.repositories import Events
 from events.stream import Stream
 from headers.repositories import Run
-from headers.streams import STREAM_REFERENCE, Doc, stream_name
+from headers.streams import Doc, stream_name
 
 MEDIA_TYPE = "application/x-hdf5"
 SEND_BYTES = 2**20
@@ -48,30 +48,30 @@ USER_KEYS = ("username", "user", "owner", "operator", "user_name")
 TEXT = h5py.string_dtype()
 
 
-def export_nexus(run: Run) -> Generator[bytes, None, None]:
-    """The file, piece by piece, written when the first piece is asked for."""
+def export_nexus(
+    run: Run, allowance: Allowance, left_out: LeftOut, wanted: Callable[[], None]
+) -> Generator[bytes, None, None]:
+    """The file, piece by piece, written when the first piece is asked for.
+
+    What cannot be served is noted in `left_out`. `wanted` is called again and again meanwhile, and
+    raises if nobody waits for the file any more.
+    """
     with tempfile.TemporaryDirectory(prefix="export-") as folder:
         path = os.path.join(folder, "run.h5")
         with h5py.File(path, "w") as file:
-            write_nexus(run, file)
+            write_nexus(run, file, allowance, left_out, wanted)
         with open(path, "rb") as written:
             while piece := written.read(SEND_BYTES):
                 yield piece
 
 
-def not_exported(run: Run) -> list[str]:
-    """Fields of the run whose data were recorded outside of this database."""
-    return sorted(
-        {
-            name
-            for descriptor in run.descriptors
-            for name, key in _data_keys(descriptor).items()
-            if str(key.get("external") or "").startswith(STREAM_REFERENCE)
-        }
-    )
-
-
-def write_nexus(run: Run, file: h5py.File) -> None:
+def write_nexus(
+    run: Run,
+    file: h5py.File,
+    allowance: Allowance,
+    left_out: LeftOut,
+    wanted: Callable[[], None],
+) -> None:
     """The whole run into an empty file."""
     file.attrs.update({"NX_class": "NXroot", "default": "entry"})
     entry = _group(file, "entry", "NXentry")
@@ -79,6 +79,7 @@ def write_nexus(run: Run, file: h5py.File) -> None:
     events = Events(run)
     for name, descriptors in _streams(run).items():
         stream = _StreamWriter(run, events, name, descriptors)
+        stream.serve_files(allowance, left_out, wanted)
         group = stream.write(entry)
         if "default" not in entry.attrs or name == "primary":
             entry.attrs["default"] = group.name.rsplit("/", 1)[-1]
@@ -147,8 +148,12 @@ class _StreamWriter:
         self._groups = Stream(run, name, descriptors).groups
         self._keys = dict(chain.from_iterable(_data_keys(doc).items() for doc in descriptors))
         self._hints = _hinted(descriptors)
-        for absent in not_exported(run):
-            self._keys.pop(absent, None)
+
+    def serve_files(
+        self, allowance: Allowance, left_out: LeftOut, wanted: Callable[[], None]
+    ) -> None:
+        """How files are read for it; see `export_nexus`."""
+        self._allowance, self._left_out, self._wanted = allowance, left_out, wanted
 
     def write(self, entry: h5py.Group) -> h5py.Group:
         group = _group(entry, _unique(entry, self._name), "NXdata")
@@ -156,20 +161,24 @@ class _StreamWriter:
         batches = self._events.stream_batches(self._uids)
         with read_columns(batches, fields, groups=self._groups) as columns:
             names = dict(zip(columns.schema.names, ["seq_num", "time", *self._keys], strict=True))
-            written = {
-                field: self._column(group, columns, column, field)
-                for column, field in names.items()
-            }
+            written = {}
+            for column, field in names.items():
+                self._wanted()
+                if (found := self._column(group, columns, column, field)) is not None:
+                    written[field] = found
         self._plot(group, {k: v for k, v in written.items() if isinstance(v, h5py.Dataset)})
         return group
 
     def _column(
         self, group: h5py.Group, columns: Columns, column: str, field: str
-    ) -> h5py.Dataset | h5py.Group:
+    ) -> h5py.Dataset | h5py.Group | None:
+        """None for a field in files of which none can be served."""
         key: Doc = self._keys.get(field, {})
         place = _unique(group, column)
         if key.get("external"):
             found = self._frames(group, place, columns, column, field)
+            if found is None:
+                return None
         else:
             found = _values(group, place, columns, column)
         units = "s" if column == "time" else key.get("units")
@@ -184,27 +193,58 @@ class _StreamWriter:
 
     def _frames(
         self, group: h5py.Group, place: str, columns: Columns, column: str, field: str
-    ) -> h5py.Dataset | h5py.Group:
+    ) -> h5py.Dataset | h5py.Group | None:
         ids = list(chain.from_iterable(array.to_pylist() for array in columns.column(column)))
         datums = self._datums(ids, field)
         reader = array_reader(self._run)
         held = [datum for datum in datums if datum is not None]
-        if len(held) == len(datums):
-            with suppress(RaggedEvents):
-                return _stacked(group, place, reader, held)
-            group.pop(place, None)
+        if held and len(held) == len(datums):
+            try:
+                return self._stacked(group, place, reader, held)
+            except AssetError:
+                group.pop(place, None)  # one by one, as far as they can be served
         one_each = _group(group, place, "NXcollection")
         rows = [row for row, datum in enumerate(datums) if datum is not None]
-        for row, array in zip(rows, arrays_of(reader, held), strict=True):
-            one_each.create_dataset(f"{row:06d}", data=array)
-        return one_each
+        arrays = served_arrays(reader, held, self._allowance, field, self._left_out)
+        for row, array in zip(rows, arrays, strict=True):
+            self._wanted()
+            if array is not None:
+                one_each.create_dataset(f"{row:06d}", data=array)
+        if len(one_each) or field not in self._left_out:
+            return one_each
+        del group[place]
+        return None
+
+    def _stacked(
+        self, group: h5py.Group, place: str, reader: ArrayReader, datums: Sequence[Datum]
+    ) -> h5py.Dataset:
+        """Frames of one shape as one dataset, a chunk each (a large frame in several rows of it).
+
+        Raises AssetError if some cannot be served, or differ in shape.
+        """
+        layout = reader.describe(datums)
+        chunks = _frame_chunks(layout.shape, layout.dtype.itemsize)
+        shape = (len(datums), *layout.shape)
+        dataset = group.create_dataset(place, shape, layout.dtype, chunks=chunks)
+        taken = self._allowance.taken
+        try:
+            for row, array in enumerate(arrays_of(reader, datums, self._allowance)):
+                self._wanted()
+                if array.shape != layout.shape:  # told by its handler only now
+                    resource = datums[row].resource
+                    raise RaggedEvents(resource.uid, resource.spec, "events differ in shape.")
+                dataset[row] = array
+        except AssetError:
+            self._allowance.taken = taken  # they are read again
+            raise
+        return dataset
 
     def _datums(self, ids: Sequence[str | None], field: str) -> list[Datum | None]:
-        references = self._events.references(id for id in ids if id is not None)
-        if missing := next((id for id in ids if id is not None and id not in references), None):
-            raise DatumMissing({"uid": f"with the datum {missing}"}, field)
+        references = self._events.references(id for id in ids if isinstance(id, str))
+        for missing in (id for id in ids if id is not None and id not in references):
+            self._left_out.add(field, DatumMissing(field, missing))
         known = {id: as_datum(reference) for id, reference in references.items()}
-        return [None if id is None else known[id] for id in ids]
+        return [None if id is None else known.get(id) for id in ids]
 
     def _plot(self, group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> None:
         """What a viewer shows at first: the hinted detector over the scanned motors."""
@@ -336,23 +376,6 @@ def _cell(value: Any) -> str:
     if value is None:
         return ""
     return _text(value) if isinstance(value, str) else json.dumps(value)
-
-
-def _stacked(
-    group: h5py.Group, place: str, reader: ArrayReader, datums: Sequence[Datum]
-) -> h5py.Dataset:
-    """Frames of one shape as one dataset, a chunk each (a large frame in several rows of it)."""
-    if not datums:
-        return group.create_dataset(place, (0,), "u1")
-    layout = reader.describe(datums)
-    chunks = _frame_chunks(layout.shape, layout.dtype.itemsize)
-    dataset = group.create_dataset(place, (len(datums), *layout.shape), layout.dtype, chunks=chunks)
-    for row, array in enumerate(arrays_of(reader, datums)):
-        if array.shape != layout.shape:  # told by its handler only now
-            resource = datums[row].resource
-            raise RaggedEvents(resource.uid, resource.spec, "events differ in shape.")
-        dataset[row] = array
-    return dataset
 
 
 def _frame_chunks(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...] | None:

@@ -83,9 +83,7 @@ def of_stream(
     """
     key = stream.data_keys[field]
     external, is_array = bool(key.get("external")), key.get("dtype") == "array"
-    if external:
-        _require_reference(key, field)
-    elif key.get("dtype") == "string":
+    if not external and key.get("dtype") == "string":
         raise UnsupportedArray(f"Texts are no array. {TABLE}")
     asked = _Asked.of(items, rows, key, budget)
     if not external and all(_value_shape(key)):
@@ -97,11 +95,19 @@ def of_stream(
     if not rows.hold(asked.rows[:1] if head else asked.rows):
         asked = _Asked.of(items, rows, key, budget)
     if not asked.rows:
+        if external and not asked.count:
+            _require_reference(key, field)
         return asked.declared(key)
     # Old runs may have the arrays in their events although the data key says otherwise.
     part = next(rows.parts(asked.rows[:1] if head else asked.rows))
+    if external and part.values.null_count == len(part.values):
+        _require_reference(key, field)
     if external and not pa.types.is_list(part.values.type):
-        return _external(rows, stream, asked, key, head)
+        try:
+            return _external(rows, stream, asked, key, head)
+        except Unrecorded:
+            _require_reference(key, field)
+            raise
     return _inline(rows, asked, key, head)
 
 
@@ -300,11 +306,16 @@ def of_event(
     data = event.get("data")
     value = data.get(field) if isinstance(data, Mapping) else None
     if key.get("external"):
-        _require_reference(key, field)
         externals = {str(event.get("descriptor")): frozenset({field})}
         if ids := list(datum_ids(event, externals).values()):
-            return _file_of_event(events, event, key, ids, items, budget, head)
+            try:
+                return _file_of_event(events, event, key, ids, items, budget, head)
+            except Unrecorded:
+                _require_reference(key, field)
+                raise
     if value is None:
+        if key.get("external"):
+            _require_reference(key, field)
         raise NoValue(f"Event {event.get('uid')} has no value of {field!r}.")
     if isinstance(value, str):
         raise UnsupportedArray("A text is no array: it is in the event document.")
@@ -372,5 +383,6 @@ def _value_shape(key: Mapping[str, Any]) -> Shape:
 
 
 def _require_reference(key: Mapping[str, Any], field: str) -> None:
+    """For a field without a value; its data key alone proves nothing, as events may name datums."""
     if str(key["external"]).startswith(STREAM_REFERENCE):
         raise OutsideDatabase(field)

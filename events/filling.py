@@ -9,13 +9,14 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from events.assets import Datum, OutsideDatabase, RaggedEvents, Resource, Roots
+from events.assets import AssetError, Datum, RaggedEvents, Resource, Roots
+from events.left_out import DatumMissing, LeftOut
 from events.reader import ArrayReader, pool_for
 from events.repositories import Events, Reference
 from events.slices import whole
 from events.sources import bytes_per_event
 from headers.repositories import Run
-from headers.streams import STREAM_REFERENCE, Doc
+from headers.streams import Doc
 
 Array = NDArray[Any]
 Event = dict[str, Any]
@@ -23,16 +24,34 @@ Externals = Mapping[str, frozenset[str]]
 """descriptor uid → its fields that are kept in files"""
 
 
-class DatumMissing(Exception):
-    """An event refers to a datum that this run does not have."""
+class TooLarge(Exception):
+    """An answer would hold more than it may; the text says what to do instead."""
 
-    status: ClassVar[int] = 410
+    status: ClassVar[int] = 413
 
-    def __init__(self, event: Doc, field: str) -> None:
+    def __init__(self, nbytes: int, limit: int) -> None:
         super().__init__(
-            f"Event {event.get('uid')}: what its field {field!r} refers to is not recorded "
-            "with this run."
+            f"The arrays are {nbytes} bytes or more; at most {limit} are served so. Read them"
+            " by the array route, in slices: headers/RUN/streams/STREAM/data/FIELD/?slice=0:10"
         )
+        self.nbytes, self.limit = nbytes, limit
+
+
+class Allowance:
+    """How many bytes of arrays may still be read, told from their true shapes before they are.
+
+    together: of all; each: of one array, which is held in memory as a whole.
+    """
+
+    def __init__(self, together: int, each: int) -> None:
+        self.together, self._each, self.taken = together, each, 0
+
+    def take(self, nbytes: int) -> None:
+        """Raises TooLarge if an array of so many bytes may not be read."""
+        self.taken += nbytes
+        for size, limit in ((nbytes, self._each), (self.taken, self.together)):
+            if size > limit:
+                raise TooLarge(size, limit)
 
 
 class TooMuchInline(Exception):
@@ -53,21 +72,6 @@ def _externals(descriptor: Doc) -> Iterator[str]:
     for name, key in keys.items() if isinstance(keys, Mapping) else ():
         if isinstance(key, Mapping) and key.get("external"):
             yield name
-
-
-def require_files(descriptors: Iterable[Doc], fields: frozenset[str] | None = None) -> None:
-    """Refuse fields that were recorded outside of this database.
-
-    Raises
-    ------
-    OutsideDatabase
-        One of the fields (None: of all) is, so it cannot be filled.
-    """
-    for descriptor in descriptors:
-        for name in _externals(descriptor):
-            external = str(descriptor["data_keys"][name]["external"])
-            if external.startswith(STREAM_REFERENCE) and (fields is None or name in fields):
-                raise OutsideDatabase(name)
 
 
 def datum_ids(event: Doc, externals: Externals) -> dict[str, str]:
@@ -107,75 +111,176 @@ def as_datum(reference: Reference) -> Datum:
 
 
 class Filling:
-    """Fills the events of one run."""
+    """Fills the events of one run, and leaves out what cannot be served."""
 
-    def __init__(self, events: Events, externals: Externals) -> None:
+    def __init__(self, events: Events, externals: Externals, allowance: Allowance) -> None:
         self._events = events
         self._externals = externals
+        self._allowance = allowance
         self._reader = array_reader(events.run)
+        self._known: dict[Resource, AssetError | None] = {}
+        self.left_out = LeftOut()
 
     def filled(self, page: Sequence[Event]) -> Iterator[Event]:
         """The same events with their arrays, read while they are asked for.
 
-        `filled` then names the datum an array came from, as event_model's Filler does it.
+        `filled` then names the datum an array came from, as event_model's Filler does it; of what
+        is left out, it and the data stay as they are.
         """
-        columns = self.columns(page)
-        arrays = {name: arrays_of(self._reader, datums) for name, datums in columns.items()}
+        columns = self._columns(page)
+        arrays = {name: self._arrays(name, datums) for name, datums in columns.items()}
         for event in page:
             ids = datum_ids(event, self._externals)
-            yield _with_arrays(event, ids, arrays) if ids else event
+            values = {name: next(arrays[name]) for name in ids}
+            found = {name: value for name, value in values.items() if value is not None}
+            self.left_out.served |= set(found)
+            yield _with_arrays(event, ids, found) if found else event
 
-    def columns(self, page: Sequence[Event]) -> dict[str, list[Datum]]:
-        """By field, what the events refer to, in order.
+    def survey(
+        self, page: Sequence[Event], counts: Mapping[str, int] | None = None, spent: int = 0
+    ) -> int:
+        """Bytes of the arrays of these events, told without reading values; what cannot be served
+        is noted as left out.
 
-        Raises
-        ------
-        DatumMissing
-            An event refers to something that this run does not have.
-        """
-        wanted = [datum_ids(event, self._externals) for event in page]
-        references = self._events.references(id for ids in wanted for id in ids.values())
-        found: dict[str, list[Datum]] = {}
-        for event, ids in zip(page, wanted, strict=True):
-            for name, datum_id in ids.items():
-                if datum_id not in references:
-                    raise DatumMissing(event, name)
-                found.setdefault(name, []).append(as_datum(references[datum_id]))
-        return found
-
-    def nbytes(self, page: Sequence[Event], budget: int) -> int:
-        """Bytes of the arrays of these events, told without reading values.
+        counts: descriptor uid → how many events like the one of `page` there are; else 1.
+        spent: bytes that others take of the same allowance.
 
         Raises
         ------
-        TooMuchInline
-            They exceed `budget` bytes.
+        TooMuchInline, without counts
+            They are more bytes than are allowed.
         """
         total = 0
-        for name, datums in self.columns(page).items():
-            total += _nbytes(self._reader, datums, budget - total)
-            if total > budget:
-                event = next(e for e in page if name in datum_ids(e, self._externals))
-                raise TooMuchInline(total, event, name)
+        for name, found in self._by_field(page).items():
+            for nbytes, event in self._sizes(name, found):
+                times = 1 if counts is None else counts.get(str(event.get("descriptor")), 0)
+                total += times * nbytes
+                if counts is None and spent + total > self._allowance.together:
+                    raise TooMuchInline(spent + total, event, name)
         return total
 
+    def _by_field(self, page: Sequence[Event]) -> dict[str, list[tuple[Event, Datum]]]:
+        found: dict[str, list[tuple[Event, Datum]]] = {}
+        for event, datums in zip(page, self._datums(page), strict=True):
+            for name, datum in datums.items():
+                if datum is None:
+                    continue
+                if (problem := self._problem(datum)) is not None:
+                    self.left_out.add(name, problem)
+                else:
+                    found.setdefault(name, []).append((event, datum))
+        return found
 
-def arrays_of(reader: ArrayReader, datums: Sequence[Datum]) -> Iterator[Array]:
-    """One array per datum, in order, in memory one at a time. Their shapes may differ."""
+    def _sizes(
+        self, name: str, found: Sequence[tuple[Event, Datum]]
+    ) -> Iterator[tuple[int, Event]]:
+        """Bytes of each array, and its event; of those that are alike asked for together."""
+        try:
+            layout = self._reader.describe([datum for _, datum in found])
+        except AssetError as error:
+            if len(found) > 1:
+                for one in found:
+                    yield from self._sizes(name, [one])
+            else:
+                self.left_out.add(name, error)
+            return
+        self.left_out.served.add(name)
+        nbytes = math.prod(layout.shape) * layout.dtype.itemsize
+        yield from ((nbytes, event) for event, _ in found)
+
+    def _columns(self, page: Sequence[Event]) -> dict[str, list[Datum | None]]:
+        """By field, what the events refer to, in order; None for what is not recorded."""
+        found: dict[str, list[Datum | None]] = {}
+        for datums in self._datums(page):
+            for name, datum in datums.items():
+                found.setdefault(name, []).append(datum)
+        return found
+
+    def _datums(self, page: Sequence[Event]) -> list[dict[str, Datum | None]]:
+        """Of each event, by field, what it refers to; looked up together."""
+        wanted = [datum_ids(event, self._externals) for event in page]
+        references = self._events.references(id for ids in wanted for id in ids.values())
+        for ids in wanted:
+            for name, datum_id in ids.items():
+                if datum_id not in references:
+                    self.left_out.add(name, DatumMissing(name, datum_id))
+        known = {datum_id: as_datum(found) for datum_id, found in references.items()}
+        return [{name: known.get(datum_id) for name, datum_id in ids.items()} for ids in wanted]
+
+    def _problem(self, datum: Datum) -> AssetError | None:
+        """Why the files of its resource cannot be served; looked at once for each resource."""
+        if datum.resource not in self._known:
+            try:
+                self._reader.describe([datum])
+                self._known[datum.resource] = None
+            except AssetError as error:
+                self._known[datum.resource] = error
+        return self._known[datum.resource]
+
+    def _arrays(self, name: str, datums: Sequence[Datum | None]) -> Iterator[Array | None]:
+        """One array for each, None for what is left out."""
+        usable: list[Datum] = []
+        for datum in datums:
+            problem = None if datum is None else self._problem(datum)
+            if problem is not None:
+                self.left_out.add(name, problem)
+            elif datum is not None:
+                usable.append(datum)
+        arrays = served_arrays(self._reader, usable, self._allowance, name, self.left_out)
+        for datum in datums:
+            yield None if datum is None or self._known[datum.resource] else next(arrays)
+
+
+def served_arrays(
+    reader: ArrayReader,
+    datums: Sequence[Datum],
+    allowance: Allowance,
+    field: str,
+    left_out: LeftOut,
+) -> Iterator[Array | None]:
+    """One array a datum, in order; None, and noted, where a file holds none for it."""
+    done = 0
+    try:
+        for array in arrays_of(reader, datums, allowance):
+            done += 1
+            yield array
+    except AssetError as error:
+        if len(datums) == 1:
+            left_out.add(field, error)
+            yield None
+            return
+        for datum in datums[done:]:
+            yield from served_arrays(reader, [datum], allowance, field, left_out)
+
+
+def arrays_of(
+    reader: ArrayReader, datums: Sequence[Datum], allowance: Allowance
+) -> Iterator[Array]:
+    """One array per datum, in order, in memory one at a time. Their shapes may differ.
+
+    Raises
+    ------
+    TooLarge
+        The next one is more than is allowed; it was not read.
+    """
     if not datums:
         return
     done = 0
     layout = reader.describe(datums[:1])
+    nbytes = math.prod(layout.shape) * layout.dtype.itemsize
+    allowance.take(nbytes)
     try:
         data = reader.read(datums, whole(layout.shape), layout)
         for array in _split(data.blocks, layout.shape, data.dtype, len(datums)):
+            if done:
+                allowance.take(nbytes)
             done += 1
             yield array
     except RaggedEvents:
         if len(datums) == 1:
             raise
         for datum in datums[done:]:
-            yield from arrays_of(reader, [datum])
+            yield from arrays_of(reader, [datum], allowance)
 
 
 def _split(
@@ -197,23 +302,8 @@ def _split(
         yield from repeat(event.reshape(shape), count)
 
 
-def _nbytes(reader: ArrayReader, datums: Sequence[Datum], budget: int) -> int:
-    """Bytes of the arrays of these datums; only a lower bound where that exceeds the budget."""
-    try:
-        layout = reader.describe(datums)
-        return len(datums) * math.prod(layout.shape) * layout.dtype.itemsize
-    except RaggedEvents:
-        total = 0
-        for datum in datums:
-            layout = reader.describe([datum])
-            total += math.prod(layout.shape) * layout.dtype.itemsize
-            if total > budget:
-                break
-        return total
-
-
-def _with_arrays(event: Event, ids: dict[str, str], arrays: Mapping[str, Iterator[Array]]) -> Event:
-    values = {name: next(arrays[name]) for name in ids}
+def _with_arrays(event: Event, ids: dict[str, str], values: Mapping[str, Array]) -> Event:
     stored = event.get("filled")
     filled = dict(stored) if isinstance(stored, Mapping) else {}
-    return event | {"data": event["data"] | values, "filled": filled | ids}
+    named = {name: ids[name] for name in values}
+    return event | {"data": event["data"] | values, "filled": filled | named}

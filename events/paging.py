@@ -7,7 +7,8 @@ from typing import Any
 from urllib.parse import quote
 
 from broker_site.cursors import read_cursor, write_cursor
-from events.filling import Event, Externals, Filling
+from events.filling import Allowance, Event, Externals, Filling
+from events.left_out import LeftOut
 from events.repositories import Events, Place
 
 PER_FIELD = ("data", "timestamps", "filled")
@@ -70,26 +71,35 @@ def field_url(root: str, uid: object, field: str) -> str:
 
 def filled_inline(
     sources: Sequence[Events], page: Sequence[Event], externals: Externals, budget: int
-) -> list[Event]:
-    """The same events with their arrays. sources: of each event, where it comes from.
+) -> tuple[list[Event], LeftOut]:
+    """The same events with their arrays, and what was left out of them.
+
+    sources: of each event, where it comes from.
 
     Raises
     ------
     TooMuchInline
         The arrays exceed `budget` bytes together; nothing was read.
+    TooLarge
+        They do, which only showed while they were read.
+    AssetError, OutsideDatabase, DatumMissing
+        Nothing would be left: the events hold nothing else, and none of it can be served.
     """
     places: dict[Events, list[int]] = {}
     for place, events in enumerate(sources):
         places.setdefault(events, []).append(place)
-    results = list(page)
-    fillings = {events: Filling(events, externals) for events in places}
+    results, left_out = list(page), LeftOut()
+    allowance = Allowance(budget, budget)
+    fillings = {events: Filling(events, externals, allowance) for events in places}
+    surveyed = 0
     for events, at in places.items():
-        budget -= fillings[events].nbytes([page[place] for place in at], budget)
+        surveyed += fillings[events].survey([page[place] for place in at], spent=surveyed)
     for events, at in places.items():
-        filled = fillings[events].filled([page[place] for place in at])
+        filled = list(fillings[events].filled([page[place] for place in at]))
+        left_out.include(fillings[events].left_out)
         for place, event in zip(at, filled, strict=True):
             results[place] = event
-    return results
+    return results, left_out
 
 
 def _merged(

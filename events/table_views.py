@@ -72,11 +72,12 @@ class TableView(StreamView):
         given = TableParameters.of(request)
         chosen = Stream.of(self.run(key), stream)
         try:
-            fields = chosen.fields(named(given.get("fields"), chosen.data_keys))
+            names = named(given.get("fields"), chosen.data_keys)
+            fields = chosen.fields(names)
         except NoSuchName as error:
             raise Problem(400, f"fields: {error}") from None
         kind = request.accepted_renderer.format
-        only = chosen.data_keys[fields[0].name] if len(fields) == 1 else None
+        only = chosen.data_keys[fields[0].name] if names and len(fields) == 1 else None
         if only is not None and not given["timestamps"] and better_as_array(only, kind):
             return BetterRoute(request, array_address(key, chosen, fields[0].name, kind))
         etag = etag_of([chosen.run], kind, stream, fields, given["timestamps"])

@@ -1,6 +1,8 @@
 """Routes under /api/v1/ that serve events and whole runs."""
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -10,21 +12,23 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from broker_site.connection import require_client
 from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, Texts, also_by_post, named
-from broker_site.problems import Problem
+from broker_site.problems import RETRY, Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
 from events.assets import AssetError, OutsideDatabase
 from events.documents import WRITERS, Emission
 from events.filling import (
-    DatumMissing,
+    Allowance,
     Externals,
+    Filling,
+    TooLarge,
     TooMuchInline,
-    external_bytes,
     external_fields,
-    require_files,
 )
+from events.left_out import DatumMissing, LeftOut, note_outside, require_something
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
 from events.reader import ReaderBusy
 from events.renderers import MsgpackRenderer, offered
@@ -38,6 +42,13 @@ from policies.requests import access_for, guarded
 
 MAX_DESCRIPTORS = 100
 MAX_NAMES = 20_000
+FILLED_BYTES = 32 * 2**20
+"""largest array that is put into a document; as text it is some times as large"""
+EXPORTED_BYTES = 256 * 2**20
+"""largest array that an export holds in memory while it writes it"""
+EXPORT_WAIT_SECONDS = 5
+_exports = threading.BoundedSemaphore(2)
+"""exports that this process writes at once"""
 Doc = dict[str, Any]
 
 
@@ -85,6 +96,8 @@ def as_file_problem(error: Exception) -> Exception:
             return Problem(error.status, str(error), resource=error.uid, spec=error.spec)
         case OutsideDatabase() | DatumMissing():
             return Problem(error.status, str(error))
+        case TooLarge():
+            return Problem(413, str(error), nbytes=error.nbytes, limit=error.limit)
         case ReaderBusy():
             return Problem(error.status, str(error), {"Retry-After": str(error.retry_after)})
     return error
@@ -105,8 +118,8 @@ class EventListView(EventView):
         etag = etag_of(runs, request.user.pk, kind, root, sorted(given.items()))
         if same := unchanged(request, etag):
             return same
-        content = self._page(request, runs, given, root)
-        return Response(content, headers={"ETag": etag} if etag else None)
+        content, headers = self._page(request, runs, given, root)
+        return Response(content, headers=headers | ({"ETag": etag} if etag else {}))
 
     def _runs_of(self, uids: Iterable[str]) -> list[Run]:
         """The runs that have these descriptors; a run that has several is asked for once."""
@@ -120,13 +133,12 @@ class EventListView(EventView):
 
     def _page(
         self, request: Request, runs: list[Run], given: Mapping[str, Any], root: str
-    ) -> dict[str, Any]:
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """The content of the answer, and headers that it calls for."""
         asked = given["descriptor"]
         uids = set(asked)
         descriptors = [doc for run in runs for doc in run.descriptors if doc.get("uid") in asked]
         fields = _chosen_fields(given.get("fields"), descriptors)
-        if given["fill"]:
-            require_files(descriptors, fields)
         bound = {"descriptor": sorted(uids), "fields": fields, "fill": given["fill"]}
         page = event_page(
             [(Events(run), sorted(uids.intersection(uids_of(run.descriptors)))) for run in runs],
@@ -137,14 +149,20 @@ class EventListView(EventView):
         externals = external_fields(descriptors)
         results = [narrowed(event, fields) for _, event in page.events]
         links = [field_links(root, event, externals) for event in results]
+        headers = {}
         if given["fill"]:
             sources = [events for events, _ in page.events]
-            results = _filled(sources, results, externals, root)
-        return {
+            results, left_out = _filled(sources, results, externals, root)
+            by_descriptor = {str(event.get("descriptor")): event for event in results}
+            note_outside(descriptors, externals, by_descriptor, left_out, fields)
+            require_something(descriptors, left_out, fields)
+            headers = {"Warning": left_out.warning()} if left_out else {}
+        content = {
             "next": page_link(request, page.next),
             "previous": page_link(request, page.previous),
             "results": [e | {"_links": link} for e, link in zip(results, links, strict=True)],
         }
+        return content, headers
 
 
 class DocumentsView(EventView):
@@ -159,15 +177,17 @@ class DocumentsView(EventView):
         etag = etag_of([run], kind, given["fill"])
         if same := unchanged(request, etag):
             return same
-        if given["fill"]:
-            require_files(run.descriptors)
-            check_external_bytes(run)
         writer = WRITERS[kind]()
+        filling = whole_run(run, FILLED_BYTES) if given["fill"] else None
         if request.method == "HEAD":
             return streamed(iter(()), writer.media_type, etag=etag)
-        emission = Emission(Events(run), writer, fill=given["fill"])
+        emission = Emission(Events(run), writer, filling)
         pieces = guarded(request, run, started(iter(emission)))
-        return streamed(pieces, writer.media_type, etag=etag)
+        response = streamed(pieces, writer.media_type, etag=etag)
+        if filling is not None and filling.left_out:
+            # What shows later than in the first events is told by their `filled` alone.
+            response["Warning"] = filling.left_out.warning()
+        return response
 
 
 class ExportView(EventView):
@@ -185,32 +205,42 @@ class ExportView(EventView):
         etag = etag_of([run], "export", kind)
         if same := unchanged(request, etag):
             return same
+        left_out = LeftOut()
+        pieces = _exported(request, run, kind, left_out)
         name = safe_name(run.catalog.name, run.start.get("scan_id"), str(run.uid)[:8])
         response = streamed(
-            _exported(request, run, kind),
+            pieces,
             request.accepted_renderer.media_type,
             etag=etag,
             filename=f"{name}.{kind}",
         )
-        if kind == "h5" and (absent := exporting.not_exported(run)):
-            names = safe_name(*absent)
-            response["Warning"] = f'199 - "recorded outside this database, left out: {names}"'
+        if left_out:
+            response["Warning"] = left_out.warning()
         return response
 
 
-def _exported(request: Request, run: Run, kind: str) -> Iterator[bytes]:
+def _exported(request: Request, run: Run, kind: str, left_out: LeftOut) -> Iterator[bytes]:
+    """The file, written to its end before its first piece is there: then `left_out` is complete."""
     if kind == "h5":
-        check_external_bytes(run)
+        left_out.include(whole_run(run, EXPORTED_BYTES).left_out)
     if request.method == "HEAD":
         return iter(())
-    if kind == "h5":
-        pieces = exporting.export_nexus(run)
-    else:
-        pieces = iter(Emission(Events(run), WRITERS[kind]()))
-    return guarded(request, run, started(pieces))
+    if kind != "h5":
+        return guarded(request, run, started(iter(Emission(Events(run), WRITERS[kind]()))))
+    if not _exports.acquire(timeout=EXPORT_WAIT_SECONDS):
+        raise Problem(503, "Too many exports are being written. Try again soon.", RETRY)
+    try:
+        allowance = Allowance(settings.RESPONSE_BYTES, EXPORTED_BYTES)
+        wanted = partial(require_client, request._request)
+        written = started(exporting.export_nexus(run, allowance, left_out, wanted))
+    finally:
+        _exports.release()
+    return guarded(request, run, written)
 
 
-def _filled(sources: list[Events], page: list[Doc], externals: Externals, root: str) -> list[Doc]:
+def _filled(
+    sources: list[Events], page: list[Doc], externals: Externals, root: str
+) -> tuple[list[Doc], LeftOut]:
     try:
         return filled_inline(sources, page, externals, settings.INLINE_BYTES)
     except TooMuchInline as error:
@@ -225,20 +255,29 @@ def _filled(sources: list[Events], page: list[Doc], externals: Externals, root: 
         ) from None
 
 
-def check_external_bytes(run: Run) -> None:
-    """Refuse to read all files of a run that has more in them than one answer may hold."""
-    sizes = {str(doc.get("uid")): external_bytes(doc) for doc in run.descriptors}
-    counts = Events(run).counts() if any(sizes.values()) else {}
-    nbytes = sum(sizes[uid] * count for uid, count in counts.items())
+def whole_run(run: Run, each: int) -> Filling:
+    """What fills the events of a run, after a look at the first event of each descriptor.
+
+    each: bytes that one array may have at the most.
+
+    Raises
+    ------
+    TooLarge
+        All arrays together are more than one answer may hold, if the others are like the first.
+    AssetError, OutsideDatabase, DatumMissing
+        Nothing would be left: the run has nothing but what cannot be served.
+    """
+    events, externals = Events(run), external_fields(run.descriptors)
+    filling = Filling(events, externals, Allowance(settings.RESPONSE_BYTES, each))
+    if not any(externals.values()):
+        return filling
+    firsts = events.firsts(uids_of(run.descriptors))
+    nbytes = filling.survey(list(firsts.values()), events.counts())
     if nbytes > settings.RESPONSE_BYTES:
-        raise Problem(
-            413,
-            f"The arrays of this run are {nbytes} bytes; at most {settings.RESPONSE_BYTES} are "
-            f"served at once. Ask for one field at a time, in slices: "
-            f"headers/{run.uid}/streams/STREAM/data/FIELD/?slice=0:10",
-            nbytes=nbytes,
-            limit=settings.RESPONSE_BYTES,
-        )
+        raise TooLarge(nbytes, settings.RESPONSE_BYTES)
+    note_outside(run.descriptors, externals, firsts, filling.left_out)
+    require_something(run.descriptors, filling.left_out)
+    return filling
 
 
 def _chosen_fields(fields: list[str] | None, descriptors: Iterable[Doc]) -> frozenset[str] | None:

@@ -26,7 +26,7 @@ from headers.mongo import (
 )
 from headers.queries import DESCRIPTORS, STOP, mentions
 from headers.selection import Selection, holds_words, search_words, starting_with
-from headers.streams import stream_name
+from headers.streams import outside_fields, stream_name
 from policies.access import Access
 from policies.conditions import NOTHING, Filter, conjunction
 
@@ -434,6 +434,34 @@ def count_events(run: Run) -> dict[str, int]:
             if type(row["_id"]) is str:  # in a list it matches, too
                 counts[streams[row["_id"]]] += row["count"]
     return counts
+
+
+def referenced_fields(run: Run) -> set[tuple[str, str]]:
+    """Of the fields that say they were recorded elsewhere, those to whose files the first event of
+    their descriptor refers all the same; by descriptor uid and name.
+    """
+    outside = {
+        descriptor["uid"]: outside_fields(descriptor)
+        for descriptor in run.descriptors
+        if type(descriptor.get("uid")) is str and outside_fields(descriptor)
+    }
+    if not outside:
+        return set()
+    pipeline: list[Doc] = [
+        {"$match": {"descriptor": {"$in": list(outside)}}},
+        {"$sort": {"descriptor": -1, "time": 1}},  # as the index has them
+        {"$group": {"_id": "$descriptor", "data": {"$first": "$data"}}},
+    ]
+    with asking(run.catalog):
+        events = metadata(run.catalog).event
+        rows = list(events.aggregate(pipeline, maxTimeMS=query_milliseconds(), allowDiskUse=True))
+    return {
+        (row["_id"], name)
+        for row in rows
+        if type(row["_id"]) is str and isinstance(row["data"], Mapping)
+        for name in outside[row["_id"]]
+        if isinstance(row["data"].get(name), str)
+    }
 
 
 def _keyset(times: dict[str, Any], after: Position | None, newest_first: bool) -> Filter:

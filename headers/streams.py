@@ -1,6 +1,6 @@
 """What the streams of a run hold, told from its descriptors."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 Doc = Mapping[str, Any]
@@ -20,11 +20,16 @@ def uids_of(descriptors: Iterable[Doc]) -> list[str]:
     return [uid for descriptor in descriptors if type(uid := descriptor.get("uid")) is str]
 
 
-def describe_streams(descriptors: Iterable[Doc], counts: Mapping[str, int]) -> list[dict[str, Any]]:
+def describe_streams(
+    descriptors: Iterable[Doc],
+    counts: Mapping[str, int],
+    referenced: Collection[tuple[str, str]] = (),
+) -> list[dict[str, Any]]:
     """Each stream with its descriptors, number of events and fields, in order of appearance.
 
-    `counts` is the number of events by stream name. Of a field that several
-    descriptors have, the last one tells.
+    counts: the number of events by stream name. referenced: by descriptor uid and name, the fields
+    recorded elsewhere (`outside_fields`) to whose files an event refers all the same. Of a field
+    that several descriptors have, the last one tells.
     """
     streams: dict[str, dict[str, Any]] = {}
     for descriptor in descriptors:
@@ -32,8 +37,18 @@ def describe_streams(descriptors: Iterable[Doc], counts: Mapping[str, int]) -> l
         empty = {"name": name, "descriptors": [], "event_count": counts.get(name, 0), "fields": {}}
         stream = streams.setdefault(name, empty)
         stream["descriptors"].append(descriptor.get("uid"))
-        stream["fields"] |= _fields(descriptor)
+        stream["fields"] |= _fields(descriptor, referenced)
     return list(streams.values())
+
+
+def outside_fields(descriptor: Doc) -> list[str]:
+    """The fields whose data keys say that they were recorded without a reference in MongoDB."""
+    keys = descriptor.get("data_keys")
+    return [
+        name
+        for name, key in (keys.items() if isinstance(keys, Mapping) else ())
+        if isinstance(key, Mapping) and str(key.get("external") or "").startswith(STREAM_REFERENCE)
+    ]
 
 
 def recorded_counts(stop: Doc | None, names: Iterable[str]) -> dict[str, int] | None:
@@ -46,14 +61,20 @@ def recorded_counts(stop: Doc | None, names: Iterable[str]) -> dict[str, int] | 
     return whole if len(whole) == len(counts) else None
 
 
-def _fields(descriptor: Doc) -> dict[str, dict[str, Any]]:
+def _fields(descriptor: Doc, referenced: Collection[tuple[str, str]]) -> dict[str, dict[str, Any]]:
     keys = descriptor.get("data_keys")
     if not isinstance(keys, Mapping):
         return {}
-    return {name: _field(key) for name, key in keys.items() if isinstance(key, Mapping)}
+    uid = descriptor.get("uid")
+    outside = {name for name in outside_fields(descriptor) if (uid, name) not in referenced}
+    return {
+        name: _field(key, available=name not in outside)
+        for name, key in keys.items()
+        if isinstance(key, Mapping)
+    }
 
 
-def _field(key: Mapping[str, Any]) -> dict[str, Any]:
+def _field(key: Mapping[str, Any], *, available: bool) -> dict[str, Any]:
     external = key.get("external")
     return {
         "dtype": key.get("dtype"),
@@ -61,5 +82,5 @@ def _field(key: Mapping[str, Any]) -> dict[str, Any]:
         "units": key.get("units"),
         "source": key.get("source"),
         "external": external,
-        "available": not str(external or "").startswith(STREAM_REFERENCE),
+        "available": available,
     }

@@ -23,7 +23,7 @@ from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNot
 from headers.mongo import CatalogUnavailable, QueryRefused
 from headers.paging import Page, run_page
 from headers.queries import Query, QueryError, field_path, parse_query
-from headers.repositories import Run, count_events
+from headers.repositories import Run, count_events, referenced_fields
 from headers.selection import EXIT_STATUSES, Selection, moment, select
 from headers.streams import describe_streams, recorded_counts, stream_name
 from policies.access import Access
@@ -265,7 +265,8 @@ def header(run: Run, with_descriptors: bool) -> dict[str, Any]:
 def streams(run: Run) -> list[dict[str, Any]]:
     names = {stream_name(descriptor) for descriptor in run.descriptors}
     counts = recorded_counts(run.stop, names)
-    return describe_streams(run.descriptors, count_events(run) if counts is None else counts)
+    counts = count_events(run) if counts is None else counts
+    return describe_streams(run.descriptors, counts, referenced_fields(run))
 
 
 def page_link(request: Request, cursor: str | None) -> str | None:

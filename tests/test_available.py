@@ -75,4 +75,4 @@ def test_however_many_fields_there_are_three_commands_tell(
     commands.sent.clear()
     client.get(f"/api/v1/headers/{run}/streams/")
     sent = [event.command[event.command_name] for event in commands.sent]
-    assert sorted(sent) == ["datum", "event", "event_descriptor", "resource", *["run_start"] * 2]
+    assert sorted(sent) == ["datum", "event", "event", "resource", *["run_start"] * 2]

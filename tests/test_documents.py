@@ -256,6 +256,19 @@ def test_a_missing_file_is_told_before_anything_is_sent(
     run = frames_run(recorder, data_folder, **resource)
     url = f"/api/v1/headers/{run}/documents/"
     alice = acting_as("alice")
+    # Beside something that is left, it is named and left out.
+    answer = alice.get(url, {"fill": "true"})
+    assert answer.status_code == 200
+    assert "img: Resource" in answer["Warning"]
+    documents = [json.loads(line) for line in b"".join(answer).splitlines()]
+    frames = [doc["data"]["img"] for name, doc in documents if "img" in doc.get("data", {})]
+    assert len(frames) == 5
+    assert all(isinstance(reference, str) for reference in frames)
+    # Where nothing is left, that is the answer.
+    events = database(recorder.catalogs["csx"].metadata)
+    events.event_descriptor.update_many(
+        {}, {"$unset": {"data_keys.det": "", "data_keys.motor": ""}}
+    )
     assert alice.get(url, {"fill": "true"}).status_code == status
     assert alice.get(url).status_code == 200
 

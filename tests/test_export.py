@@ -222,6 +222,17 @@ def test_a_missing_file_is_told_and_nothing_is_left_behind(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     run = frames_run(recorder, data_folder, **resource)
     alice = acting_as("alice")
+    recorder.events(recorder.descriptor(run, name="numbers"), 1)
+    answer = alice.get(f"/api/v1/headers/{run}/export/")
+    assert answer.status_code == 200
+    assert "img: Resource" in answer["Warning"]
+    with h5py.File(io.BytesIO(b"".join(answer))) as file:
+        assert file["entry/numbers/det"][()].tolist() == [1.0]
+        assert "img" not in file["entry/frames"]
+    recorded = database(recorder.catalogs["csx"].metadata)
+    recorded.event_descriptor.update_many(
+        {}, {"$unset": {"data_keys.det": "", "data_keys.motor": ""}}
+    )
     assert alice.get(f"/api/v1/headers/{run}/export/").status_code == status
     alice.get(f"/api/v1/headers/{recorder.run()}/export/").close()
     assert list(tmp_path.iterdir()) == []
