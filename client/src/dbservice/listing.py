@@ -1,0 +1,214 @@
+"""Lists of runs and single ones: the requests, and what the answers say."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import parse_qs, quote, urlsplit
+
+from dbservice.errors import BadRequest, BrokerWarning, NotFound
+from dbservice.query import Selection
+from dbservice.wire import Request, Steps, exchange
+
+Header = dict[str, Any]
+PAGE = 200
+LARGEST_PAGE = 1000
+SHORTEST_PREFIX = 5
+OF_RUN = ("uid", "catalog", "proposal")
+"""what a header says beside its documents"""
+
+
+@dataclass(frozen=True)
+class Page:
+    headers: list[Header]
+    cursor: str | None
+    """of the next page"""
+
+
+def path(*parts: str) -> str:
+    """An address below the API's root."""
+    return "".join(f"{quote(part, safe='')}/" for part in parts)
+
+
+def page(
+    selection: Selection,
+    cursor: str | None = None,
+    size: int = PAGE,
+    fields: Sequence[str] | None = None,
+) -> Steps[Page]:
+    """One page of runs. fields: paths to which the documents are reduced."""
+    params = {**selection.params, "page_size": min(size, LARGEST_PAGE)}
+    if selection.oldest_first:
+        params["ordering"] = "time"
+    if fields:
+        params["fields"] = ",".join(fields)
+    if cursor:
+        params["cursor"] = cursor
+    content = (yield from exchange(Request("GET", "headers/", params))).json()
+    _warn_of_gaps(content)
+    return Page(content["results"], cursor_of(content))
+
+
+def cursor_of(content: Mapping[str, Any]) -> str | None:
+    """Where the next page begins. Its address is ours to make: tokens go nowhere else."""
+    following = content.get("next")
+    if not following:
+        return None
+    return str(parse_qs(urlsplit(following).query)["cursor"][0])
+
+
+def _warn_of_gaps(content: Mapping[str, Any]) -> None:
+    if gaps := content.get("incomplete"):
+        since = ", ".join(f"{name}: {moment}" for name, moment in dict(gaps).items())
+        message = f"The list is not complete yet ({since})."
+        warnings.warn(message, BrokerWarning, stacklevel=2)
+
+
+def newest(selection: Selection, count: int) -> Steps[list[Header]]:
+    """The first `count` runs of the list, fewer if there are no more."""
+    found: list[Header] = []
+    cursor: str | None = None
+    while len(found) < count:
+        asked = yield from page(selection, cursor, count - len(found))
+        found += asked.headers
+        cursor = asked.cursor
+        if cursor is None:
+            break
+    return found[:count]
+
+
+def projected(
+    selection: Selection, fields: Sequence[str], limit: int | None
+) -> Steps[list[Header]]:
+    """Runs of which only some fields are wanted: a thousand runs a request."""
+    found: list[Header] = []
+    cursor: str | None = None
+    wanted: Sequence[str] | None = fields
+    while limit is None or len(found) < limit:
+        size = LARGEST_PAGE if limit is None else limit - len(found)
+        try:
+            asked = yield from page(selection, cursor, size, wanted)
+        except BadRequest as error:
+            if wanted is None or "fields" not in (error.about.get("errors") or {}):
+                raise
+            wanted = None  # an older service: whole documents then
+            continue
+        found += asked.headers
+        cursor = asked.cursor
+        if cursor is None:
+            break
+    return found if limit is None else found[:limit]
+
+
+def count(selection: Selection) -> Steps[int]:
+    content = (yield from exchange(Request("GET", "headers/count/", selection.params))).json()
+    return int(content["count"])
+
+
+def values(selection: Selection, paths: Sequence[str]) -> Steps[dict[str, dict[Any, int]]]:
+    """By path, how many runs have each value, the most frequent first."""
+    params = {**selection.params, "fields": ",".join(paths)}
+    content = (yield from exchange(Request("GET", "headers/facets/", params))).json()
+    return {path: {row["value"]: row["count"] for row in content[path]} for path in paths}
+
+
+def detail(key: str) -> Steps[Header]:
+    """A run with its descriptors and streams."""
+    request = Request("GET", path("headers", key), kept="memory")
+    header: Header = (yield from exchange(request)).json()
+    return header
+
+
+def find(selection: Selection, key: object) -> Steps[Header]:
+    """The run that a key names among the selected ones.
+
+    Negative numbers count from the newest run, others are scan ids (the newest run of that number),
+    texts are uids or how they begin. Raises NotFound, a KeyError.
+    """
+    if isinstance(key, str):
+        return (yield from _by_text(selection, key.strip()))
+    number = _number(key)
+    if number >= 0:
+        return (yield from _first(selection, number, {"scan_id": number}))
+    if selection.is_all and not selection.oldest_first:
+        return (yield from detail(str(number)))
+    return (yield from _from_the_end(selection, -number))
+
+
+def _number(key: object) -> int:
+    if isinstance(key, bool) or not hasattr(key, "__index__"):
+        raise TypeError(f"a run is named by a number or a text, not {key!r}")
+    return int(key.__index__())
+
+
+def _from_the_end(selection: Selection, place: int) -> Steps[Header]:
+    found = yield from newest(replace(selection, oldest_first=False), place)
+    if len(found) < place:
+        raise NotFound(f"There are only {len(found)} runs here.")
+    return found[-1]
+
+
+def _by_text(selection: Selection, key: str) -> Steps[Header]:
+    if key.isdecimal() and len(key) < SHORTEST_PREFIX:
+        return (yield from _first(selection, key, {"scan_id": int(key)}))
+    if len(key) < SHORTEST_PREFIX:
+        raise ValueError(f"{key!r}: give at least {SHORTEST_PREFIX} characters of a uid")
+    if selection.is_all and not key.isdecimal():
+        return (yield from detail(key))
+    found = yield from newest(selection.narrowed(None, {"uid": key}), 2)
+    exact = [header for header in found if header["uid"] == key]
+    if len(found) > 1 and not exact:
+        raise BadRequest(f"Several runs start with {key}; use more characters of the uid.", 409)
+    if found:
+        return (exact or found)[0]
+    numbers = {"scan_id": int(key)} if key.isdecimal() else {"uid": key}
+    return (yield from _first(selection, key, numbers))
+
+
+def _first(selection: Selection, key: object, filters: Mapping[str, Any]) -> Steps[Header]:
+    newest_first = replace(selection, oldest_first=False)
+    found = yield from newest(newest_first.narrowed(None, filters), 1)
+    if not found:
+        raise NotFound(f"There is no run {key} here that you may read.", 404)
+    return found[0]
+
+
+def span(key: slice) -> tuple[int, slice]:
+    """How many of the newest runs `db[-5:]` needs, and which of these it means."""
+    for bound in (key.start, key.stop):
+        if bound is not None and _number(bound) >= 0:
+            raise ValueError(
+                "a slice counts from the newest run: db[-5:]; for a range of scan numbers use"
+                " search(scan_id__gte=…, scan_id__lt=…)"
+            )
+    if key.start is None:
+        raise ValueError("say where the slice begins: db[-5:]; or iterate over db")
+    return -key.start, slice(0 if key.stop is None else -key.stop, None, key.step)
+
+
+def column_path(column: str) -> str:
+    """`scan_id` is of the start document; `stop.exit_status` and `uid` are what they say."""
+    first = column.partition(".")[0]
+    return column if column in OF_RUN or first in ("start", "stop") else f"start.{column}"
+
+
+def fields_of(columns: Sequence[str]) -> list[str]:
+    """The projection that has these columns."""
+    paths = [column_path(column) for column in columns]
+    return [path for path in dict.fromkeys(paths) if path not in OF_RUN]
+
+
+def rows(headers: Sequence[Header], columns: Sequence[str]) -> Iterator[list[Any]]:
+    """The values of columns, a row a run; None where a run has none."""
+    paths = [column_path(column).split(".") for column in columns]
+    return ([_value(header, path) for path in paths] for header in headers)
+
+
+def _value(document: Any, path: Sequence[str]) -> Any:
+    for name in path:
+        if not isinstance(document, Mapping):
+            return None
+        document = document.get(name)
+    return document

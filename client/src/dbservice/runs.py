@@ -1,0 +1,695 @@
+"""The client: databases, lists of runs, runs, streams and arrays."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
+
+from dbservice import arrays, listing, notebook, reading, tables
+from dbservice.arrays import Extent
+from dbservice.documents import (
+    RUN_FORMATS,
+    TABLE_FORMATS,
+    Document,
+    DocumentReader,
+    Download,
+    event_page,
+    format_of,
+)
+from dbservice.errors import ConnectionLost, MissingExtra, NotFound
+from dbservice.facts import RunFacts, StreamFacts, stream_with
+from dbservice.listing import Header
+from dbservice.progress import bar
+from dbservice.query import Selection
+from dbservice.session import Options, Session, WorkerSession, server_of
+from dbservice.tokens import TokenStore
+from dbservice.wire import Request, exchange, together
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+URL_VARIABLE = "DBSERVICE_URL"
+DEFAULT_COLUMNS = ("scan_id", "time", "plan_name", "stop.exit_status", "uid")
+MASKED_BYTES = 64 * 2**20
+"""largest array that is fetched whole for an index that the service does not know"""
+CHUNK = 16 * 2**20
+
+
+def connect(
+    url: str | None = None,
+    *,
+    catalog: str | None = None,
+    token: str | None = None,
+    user: str | None = None,
+    anonymous: bool = False,
+    timezone: str | None = None,
+    progress: bool = True,
+    cache: str | int | None = None,
+    headers: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Database:
+    """The runs of a service that you may read. Signs in when it is first asked for something.
+
+    Parameters
+    ----------
+    url : the address of the service; None for $DBSERVICE_URL or where you signed in last
+    catalog : only runs of this one
+    token : an API token, for jobs; or set $DBSERVICE_TOKEN
+    user : whose kept session to use, where there are several
+    anonymous : sign nobody in: public runs only
+    timezone : of times in tables, such as "America/New_York"; None for that of this computer
+    progress : whether reads of more than two seconds show a bar (never in scripts and logs)
+    cache : keep slices and tables of complete runs on disk, up to a size such as "1GB"
+    headers : sent along with every request
+    timeout : seconds to wait for the next byte
+    """
+    options = Options(
+        address(url), user, anonymous, timezone, progress, cache=cache, timeout=timeout
+    )
+    session = Session(options, token, dict(headers or {}))
+    return Database(session, Selection({} if catalog is None else {"catalog": catalog}))
+
+
+def address(url: str | None) -> str:
+    """The server that a url, or what is remembered, names."""
+    url = url or os.environ.get(URL_VARIABLE) or TokenStore().last_server()
+    if not url:
+        raise ValueError(
+            f"Which service? Give its address, connect('https://broker.example.org'), or set"
+            f" ${URL_VARIABLE}."
+        )
+    return server_of(url)
+
+
+class Runs:
+    """Runs, newest first: nothing is asked for until they are used.
+
+    `runs[-1]` is the newest, `runs[1234]` the newest of this scan number, `runs["9c1f3a2b"]` by the
+    beginning of its uid; `runs[-5:]` and `runs[[1234, "9c1f3", -2]]` are lists.
+    """
+
+    def __init__(self, session: Session, selection: Selection) -> None:
+        self._session = session
+        self._selection = selection
+
+    def search(self, what: str | Mapping[str, Any] | None = None, **conditions: Any) -> Runs:
+        """Those of these runs for which everything holds that is given.
+
+        what: words to be found, or a query: {"$or": [{"sample.name": "LaB6"}, …]}.
+        conditions: since, until, plan_name, scan_id, exit_status, … or a path with `__` for each
+        dot, and an operator: num_points__gte=50, sample__name="LaB6", stop__reason__regex="beam".
+        """
+        return Runs(self._session, self._selection.narrowed(what, conditions))
+
+    __call__ = search
+
+    @overload
+    def __getitem__(self, key: int | str) -> Run: ...
+    @overload
+    def __getitem__(self, key: slice | list[Any] | tuple[Any, ...]) -> list[Run]: ...
+    def __getitem__(self, key: Any) -> Run | list[Run]:
+        if isinstance(key, slice):
+            length, chosen = listing.span(key)
+            return self.last(length)[chosen]
+        if isinstance(key, (list, tuple)):
+            steps = [listing.find(self._selection, item) for item in key]
+            return [self._run(header) for header in self._session.do(together(steps))]
+        return self._run(self._session.do(listing.find(self._selection, key)))
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, RunFacts):
+            key = key.uid
+        try:
+            self._session.do(listing.find(self._selection, key))
+        except NotFound:
+            return False
+        return True
+
+    def __iter__(self) -> Iterator[Run]:
+        ahead = self._session.ahead(listing.page(self._selection))
+        while True:
+            page = ahead.result()
+            if page.cursor:  # while these are used, the next ones come
+                ahead = self._session.ahead(listing.page(self._selection, page.cursor))
+            for header in page.headers:
+                yield self._run(header)
+            if not page.cursor:
+                return
+
+    def __len__(self) -> int:
+        return self.count()
+
+    def count(self) -> int:
+        return self._session.do(listing.count(self._selection))
+
+    def last(self, count: int = 1) -> list[Run]:
+        """The newest ones, newest first."""
+        newest = replace(self._selection, oldest_first=False)
+        return [self._run(h) for h in self._session.do(listing.newest(newest, count))]
+
+    def first(self, count: int = 1) -> list[Run]:
+        """The oldest ones, oldest first."""
+        oldest = replace(self._selection, oldest_first=True)
+        return [self._run(h) for h in self._session.do(listing.newest(oldest, count))]
+
+    def table(self, *columns: str, limit: int | None = 1000) -> Any:
+        """A DataFrame of the newest runs: one request for a thousand.
+
+        columns: paths: `scan_id`, `sample.name` of the start document, `stop.exit_status`, `uid`,
+        `catalog`, `proposal`.
+        """
+        names = columns or DEFAULT_COLUMNS
+        fields = listing.fields_of(names)
+        headers = self._session.do(listing.projected(self._selection, fields, limit))
+        return tables.runs_frame(headers, names, self._session.options.timezone)
+
+    def values(self, *paths: str) -> Any:
+        """Which values there are of a path, with how many runs have each; of several, by path."""
+        found = self._session.do(listing.values(self._selection, paths))
+        return found[paths[0]] if len(paths) == 1 else found
+
+    def _run(self, header: Header) -> Run:
+        return Run(self._session, header)
+
+    def __repr__(self) -> str:
+        chosen = str(self._selection)
+        return f"<Runs of {self._session.options.server}{': ' if chosen else ''}{chosen}>"
+
+    def _repr_html_(self) -> str:
+        headers = self._session.do(listing.newest(self._selection, notebook.ROWS))
+        return notebook.runs_html(headers, self.count())
+
+
+class Database(Runs):
+    """All runs that you may read, and who you are."""
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.close()
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Sent along with every request; yours to change."""
+        return self._session.headers
+
+    def login(
+        self,
+        username: str | None = None,
+        password: str | None = None,
+        *,
+        device: bool = False,
+        remember: bool = True,
+    ) -> None:
+        """Signs in; asks for what is not given.
+
+        device: in the browser, as sign-on of the institution and second factors need it.
+        remember: False on machines that others use: nothing is kept when this ends.
+        """
+        self._session.auth.login(username, password, device=device, remember=remember)
+
+    def logout(self) -> None:
+        """Ends the session, here and at the service."""
+        self._session.auth.logout()
+
+    def whoami(self) -> dict[str, Any]:
+        """User, roles, proposals and beamlines, as the service knows them."""
+        answer = self._session.do(exchange(Request("GET", "auth/whoami/")))
+        who: dict[str, Any] = answer.json()
+        return who
+
+    def tiled(self) -> Any:
+        """The same runs in Tiled's client, signed in as the same user: for code that needs it."""
+        try:
+            from tiled.client import from_uri
+        except ImportError:
+            raise MissingExtra("tiled", "tiled") from None
+        auth = self._session.auth
+        key = auth.token() if auth.is_given or auth.anonymous else None
+        if key is None and not auth.anonymous:
+            key = self._session.do(reading.tiled_token())
+        return from_uri(f"{self._session.options.server}/api/v1", api_key=key)
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("<Runs of", "<Database at")
+
+
+class Run(RunFacts):
+    """A run. Streams are attributes: `run.primary`; what is in files is read when it is used."""
+
+    def __init__(self, session: Session, header: Header | None, uid: str = "") -> None:
+        super().__init__(header or {"uid": uid}, session.options.server)
+        self._session = session
+        self._streams: dict[str, Stream] | None = None
+        self._plotted = ""
+
+    @property
+    def _header(self) -> Header:
+        if "start" not in self._known:
+            self._known = self._session.do(listing.detail(self._known["uid"]))
+        return self._known
+
+    def reload(self) -> Run:
+        """Asks anew, as for a run that is still open."""
+        self._known = self._session.do(listing.detail(self.uid))
+        self._streams = None
+        return self
+
+    @property
+    def descriptors(self) -> list[dict[str, Any]]:
+        return list(self._whole()["descriptors"])
+
+    @property
+    def streams(self) -> dict[str, Stream]:
+        """By name."""
+        if self._streams is None:
+            whole = self._whole()
+            made = [Stream(self, about, whole["descriptors"]) for about in whole["streams"]]
+            self._streams = {stream.name: stream for stream in made}
+        return self._streams
+
+    @property
+    def stream_names(self) -> list[str]:
+        return list(self.streams)
+
+    def _whole(self) -> Header:
+        if not self.is_loaded:
+            self.reload()
+        return self._known
+
+    def __getitem__(self, name: str) -> Stream:
+        if name not in self.streams:
+            known = ", ".join(self.streams) or "none yet"
+            still = " The run is still open: run.reload() asks anew." if not self.stop else ""
+            raise NotFound(f"The run has no stream {name}; there are {known}.{still}")
+        return self.streams[name]
+
+    def __getattr__(self, name: str) -> Stream:
+        if name.startswith("_"):  # what notebooks and copy look for
+            raise AttributeError(name)
+        try:
+            return self[name]
+        except NotFound as error:
+            raise AttributeError(error.detail) from None
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *(self.streams if self.is_loaded else ())]
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return list(self.streams) if self.is_loaded else []
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.streams)
+
+    def table(
+        self,
+        stream: str = "primary",
+        fields: Sequence[str] | None = None,
+        *,
+        times: bool = False,
+        fill: bool = False,
+        timezone: str | None = None,
+    ) -> Any:
+        """A DataFrame of a stream: index `seq_num`, `time` localised, a column a field.
+
+        fields: only these. times: adds `ts_…`, when each value was taken. What is kept in files
+        is left out, unless it is named in fields or fill is true: then all of it is loaded.
+        """
+        return self[stream].table(fields, times=times, fill=fill, timezone=timezone)
+
+    def read(self, stream: str = "primary", fields: Sequence[str] | None = None) -> Any:
+        """An xarray Dataset along `time`; scanned motors are coordinates, units are attributes.
+
+        With dask installed, what is kept in files is lazy.
+        """
+        return self[stream].read(fields)
+
+    xarray = read
+
+    def data(self, field: str, stream: str | None = None) -> Any:
+        """A field of all events as an Array, of whichever stream has it."""
+        return self[stream or stream_with(self.streams, field)].data(field)
+
+    def fields(self, stream: str | None = None) -> list[str]:
+        chosen = self.streams.values() if stream is None else [self[stream]]
+        return list(dict.fromkeys(name for one in chosen for name in one.fields()))
+
+    def devices(self, stream: str | None = None) -> list[str]:
+        chosen = self.streams.values() if stream is None else [self[stream]]
+        return list(dict.fromkeys(name for one in chosen for name in one.devices()))
+
+    def config(self, device: str, stream: str = "primary") -> dict[str, Any]:
+        """The configuration of a device."""
+        return self[stream].config(device)
+
+    def config_data(self, device: str) -> dict[str, list[dict[str, Any]]]:
+        """By stream, the configuration of a device in each descriptor."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for stream in self.streams.values():
+            for descriptor in stream.descriptors:
+                if device in (descriptor.get("configuration") or {}):
+                    recorded = descriptor["configuration"][device].get("data") or {}
+                    found.setdefault(stream.name, []).append(dict(recorded))
+        return found
+
+    def documents(self, fill: bool = False) -> Iterator[Document]:
+        """(name, document) of all that was emitted, in order: `for item in …: callback(*item)`."""
+        reader = DocumentReader(self._path("documents"), fill=fill)
+        while True:
+            reader.begin()
+            try:
+                for chunk in self._session.chunks(reader.request):
+                    yield from reader.feed(chunk)
+                return
+            except ConnectionLost as error:
+                time.sleep(reader.broken(error))
+
+    def events(self, stream: str = "primary") -> Iterator[dict[str, Any]]:
+        """The event documents of a stream, by time."""
+        return self[stream].events()
+
+    def export(self, target: str | os.PathLike[str]) -> Path:
+        """The run as one file: .h5 (NeXus) or .ndjson (documents). Goes on where it broke."""
+        params = {"format": format_of(target, RUN_FORMATS)}
+        return _download(self._session, Request("GET", self._path("export"), params), target)
+
+    def _repr_html_(self) -> str:
+        return notebook.run_html(self, self._counts(), self._plotted)
+
+    def _counts(self) -> dict[str, Any]:
+        """Events by stream, as far as it is known without asking."""
+        if self.is_loaded:
+            return {name: stream.event_count for name, stream in self.streams.items()}
+        return dict((self.stop or {}).get("num_events") or {})
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Run, (self._session, None, self.uid)
+
+
+class Stream(StreamFacts):
+    """The events of a run that have the same fields. `stream["theta"]` is an Array."""
+
+    _run: Run
+
+    @property
+    def _session(self) -> Session:
+        return self._run._session
+
+    def __getitem__(self, field: str) -> Any:
+        return self.data(field)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields())
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.fields()
+
+    def table(
+        self,
+        fields: Sequence[str] | None = None,
+        *,
+        times: bool = False,
+        fill: bool = False,
+        timezone: str | None = None,
+    ) -> Any:
+        """A DataFrame, see Run.table."""
+        inline, external = reading.split(self, self.chosen(_list(fields)))
+        response = self._session.do(reading.columns(self, inline, stamps=times))
+        zone = timezone or self._session.options.timezone
+        table = tables.frame(response, inline, stamps=times, timezone=zone)
+        if external and (fill or fields is not None):
+            found = self._session.do(reading.extents(self, external))
+            whole = {name: Array(self, name, extent)[...] for name, extent in found.items()}
+            return reading.with_frames(table, whole)
+        self._run._plotted = self._plot(table) or self._run._plotted
+        return table
+
+    def read(self, fields: Sequence[str] | None = None) -> Any:
+        """An xarray Dataset, see Run.read."""
+        tables.xarray()
+        inline, external = reading.split(self, self.chosen(_list(fields)))
+        motors = tables.motors_of(self._run.start, self.name, self.inline())
+        response = self._session.do(reading.columns(self, list(dict.fromkeys(inline + motors))))
+        found = self._session.do(reading.extents(self, external))
+        frames = {name: Array(self, name, extent) for name, extent in found.items()}
+        lazy = tables.has("dask")
+        arrays = {name: a.dask() if lazy else a[...] for name, a in frames.items()}
+        return reading.dataset(self._run, self, response, arrays)
+
+    xarray = read
+
+    def data(self, field: str) -> Any:
+        """A field of all events as an Array; of texts, as an array of objects in memory."""
+        if not self.is_text(field):
+            return Array(self, field)
+        return reading.column(self._session.do(reading.columns(self, [field])), field)
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The event documents by time, the next page fetched ahead."""
+        descriptors = self._about["descriptors"]
+        ahead = self._session.ahead(event_page(descriptors, None))
+        while True:
+            events, cursor = ahead.result()
+            if cursor:
+                ahead = self._session.ahead(event_page(descriptors, cursor))
+            yield from events
+            if not cursor:
+                return
+
+    def export(self, target: str | os.PathLike[str]) -> Path:
+        """The table as a file: .parquet, .csv, .arrow, .json, .ndjson or .msgpack."""
+        params = {"format": format_of(target, TABLE_FORMATS)}
+        return _download(self._session, Request("GET", self._path("table"), params), target)
+
+    def _plot(self, table: Any) -> str:
+        """A thumbnail of the first hinted number over the scanned motor."""
+        start, keys = self._run.start, self.data_keys
+        motors = tables.motors_of(start, self.name, table.columns)
+        hints = [h for d in self.descriptors for h in (d.get("hints") or {}).values()]
+        hinted = [name for hint in hints for name in (hint or {}).get("fields", ())]
+        kinds = ("number", "integer")
+        numbers = [n for n in table.columns if keys.get(n, {}).get("dtype") in kinds]
+        signals = [n for n in [*hinted, *numbers] if n in numbers and n not in motors]
+        if not signals or len(motors) > 1:
+            return ""
+        x = motors[0] if motors and motors[0] in numbers else None
+        xs = table[x] if x else range(len(table))
+        label = f"{signals[0]} over {x or 'events'}"
+        return notebook.thumbnail(map(float, xs), map(float, table[signals[0]]), label)
+
+
+class Array:
+    """An array at the service: only what is sliced out of it comes. The first axis is the event."""
+
+    def __init__(self, stream: Stream, field: str, extent: Extent | None = None) -> None:
+        self._session = stream._session
+        self._stream = stream
+        self._path = reading.array_path(stream, field)
+        self._extent = extent
+        self.name = field
+
+    @property
+    def _whole(self) -> Extent:
+        if self._extent is None:
+            self._extent = self._session.do(arrays.extent(self._path))
+        return self._extent
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self._whole.shape
+
+    @property
+    def dtype(self) -> Any:
+        return arrays.numpy().dtype(self._whole.dtype)
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        return self._whole.nbytes
+
+    @property
+    def size(self) -> int:
+        return self.nbytes // self._whole.itemsize
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: object) -> Any:
+        """As numpy; numbers and slices are read alone, in pieces of 16 MB, four at a time."""
+        try:
+            axes = arrays.axes_of(index, self.shape)
+        except TypeError:
+            if self.nbytes > MASKED_BYTES:
+                raise IndexError(
+                    f"{self.name} is sliced by numbers and slices only; read what you need of it"
+                    f" first: run.data({self.name!r})[:100]"
+                ) from None
+            return self[...][index]
+        return _plain(_read(self._session, self._path, self._whole, tuple(_items(axes)), self.name))
+
+    def __iter__(self) -> Iterator[Any]:
+        """Event by event, read some at a time."""
+        row = max(1, self.nbytes // max(1, len(self)))
+        step = max(1, 4 * arrays.PIECE // row)
+        for begin in range(0, len(self), step):
+            yield from self[begin : begin + step]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return arrays.numpy().asarray(self[...], dtype)  # type: ignore[no-any-return]
+
+    def asarray(self) -> NDArray[Any]:
+        """All of it, in memory."""
+        return self.__array__()
+
+    def dask(self, chunks: Any = "auto", *, workers: bool | None = None) -> Any:
+        """A lazy dask array; chunks of some frames, of about 16 MB.
+
+        workers: whether other processes compute it; they get a token that reads data of this run's
+        proposal for eight hours. None: if a client of dask.distributed is there.
+        """
+        try:
+            import dask.array
+        except ImportError:
+            raise MissingExtra("dask", "dask") from None
+        np = arrays.numpy()
+        source = self._for_workers() if workers or (workers is None and _distributed()) else self
+        name = f"{self.name}-{dask.base.tokenize(self._session.options.server, self._path)}"
+        meta = np.empty((0,) * self.ndim, self.dtype)
+        shapes = self._chunks() if chunks == "auto" else chunks
+        lazy: Any = dask.array
+        return lazy.from_array(source, shapes, name=name, meta=meta)
+
+    def _chunks(self) -> tuple[int, ...]:
+        row = max(1, self.nbytes // max(1, len(self)))
+        return (max(1, min(len(self), CHUNK // row)), *self.shape[1:])
+
+    def _for_workers(self) -> Array:
+        auth = self._session.auth
+        token = (
+            None if auth.anonymous else self._session.do(reading.worker_token(self._stream._run))
+        )
+        session = WorkerSession(replace(self._session.options, progress=False), token)
+        return _array_again(session, self._path, self.name, self._whole)
+
+    def show(
+        self,
+        frame: int | None = 0,
+        *,
+        min: float | None = None,
+        max: float | None = None,
+        cmap: str | None = None,
+        log: bool | None = None,
+    ) -> notebook.Picture:
+        """The service's picture of a frame; min and max: the values that are darkest, brightest."""
+        options = {"min": min, "max": max, "cmap": cmap, "log": log}
+        steps = reading.picture(self._stream, self.name, frame, options)
+        return notebook.Picture(self._session.do(steps))
+
+    def __repr__(self) -> str:
+        if self._extent is None:
+            return f"<Array {self.name}>"
+        return f"<Array {self.name} {self._extent.dtype} {list(self._extent.shape)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _array_again, (self._session, self._path, self.name, self._extent)
+
+
+def _array_again(session: Session, path: str, name: str, extent: Extent | None) -> Array:
+    array = Array.__new__(Array)
+    array._session, array._path, array.name, array._extent = session, path, name, extent
+    return array
+
+
+def _items(axes: Sequence[arrays.Axis]) -> Iterator[int | slice]:
+    for axis in axes:
+        if isinstance(axis, int):
+            yield axis
+        else:
+            yield slice(axis.start, axis.stop if axis.stop >= 0 else None, axis.step)
+
+
+def _plain(values: NDArray[Any]) -> Any:
+    return values if values.ndim else values[()]
+
+
+def _read(session: Session, path: str, whole: Extent, index: object, label: str) -> NDArray[Any]:
+    total = arrays.numpy().dtype(whole.dtype).itemsize
+    for length in arrays.shape_of(arrays.axes_of(index, whole.shape)):
+        total *= length
+    with bar(total, label, wanted=session.options.progress) as meter:
+        return session.do(arrays.read(path, whole, index, meter))
+
+
+def _distributed() -> bool:
+    """Whether a client of dask.distributed is there, without loading it."""
+    import sys
+
+    distributed = sys.modules.get("distributed")
+    if distributed is None:
+        return False
+    try:
+        distributed.default_client()
+    except ValueError:
+        return False
+    return True
+
+
+def _download(session: Session, request: Request, target: str | os.PathLike[str]) -> Path:
+    download = Download(request, target)
+    with bar(None, download.target.name, wanted=session.options.progress) as meter:
+        while True:
+            came = 0
+            try:
+                response = session.do(exchange(download.request))
+                with download.begin(response) as file:
+                    for chunk in response.chunks:
+                        came += file.write(chunk)
+                        meter(len(chunk))
+                return download.finish()
+            except ConnectionLost as error:
+                time.sleep(download.broken(error, came))
+
+
+def _list(fields: Sequence[str] | None) -> list[str] | None:
+    if isinstance(fields, str):
+        raise ValueError(f"fields: takes a list of names: [{fields!r}]")
+    return None if fields is None else list(fields)
+
+
+def stack(
+    runs: Sequence[Run],
+    by: str,
+    stream: str = "primary",
+    fields: Sequence[str] | None = None,
+) -> Any:
+    """Several runs as one Dataset along a dimension of their metadata, such as "sample.name".
+
+    Events are aligned by `seq_num`; what shorter runs lack is NaN.
+    """
+    xr, pd = tables.xarray(), tables.pandas()
+    path = [by] if by in listing.OF_RUN else listing.column_path(by).split(".")
+    values = [listing._value({**run.metadata, **run._known}, path) for run in runs]
+    parts = [_by_number(run.read(stream, fields)) for run in runs]
+    return xr.concat(parts, pd.Index(values, name=by.replace(".", "_")), join="outer")
+
+
+def _by_number(data: Any) -> Any:
+    """Along seq_num instead of time, which differs between runs."""
+    others = [name for name in data.indexes if name != "time"]
+    plain = data.drop_indexes(others) if others else data
+    return plain.reset_coords(others).swap_dims(time="seq_num").reset_coords("time")
