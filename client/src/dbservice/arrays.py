@@ -98,11 +98,14 @@ def _range_text(axis: range) -> str:
     return f"{axis.start}:{stop}:{axis.step}"
 
 
-def pieces(axes: Sequence[Axis], itemsize: int) -> list[tuple[slice, list[Axis]]]:
-    """The index cut along the first axis: where each piece goes, and what to ask for."""
+def pieces(axes: Sequence[Axis], itemsize: int) -> list[tuple[slice | None, list[Axis]]]:
+    """The index cut along the first axis: where each piece goes, and what to ask for.
+
+    None: it is the whole of the result, which has no such axis.
+    """
     first, rest = axes[0], list(axes[1:])
     if isinstance(first, int):
-        return [(slice(None), list(axes))]
+        return [(None, list(axes))]
     row = max(1, math.prod(shape_of(rest)) * itemsize)
     step = max(1, PIECE // row)
     starts = range(0, len(first), step)
@@ -118,27 +121,18 @@ def read(
     """
     np = numpy()
     axes = axes_of(index, whole.shape)
-    shape = shape_of(axes)
-    result: NDArray[Any] = np.empty(shape, whole.dtype)
+    result: NDArray[Any] = np.empty(shape_of(axes), whole.dtype)
     if result.size == 0:
         return result
-    if not axes:
-        return (yield from _piece(path, whole, axes, ()))  # type: ignore[no-any-return]
     parts = pieces(axes, whole.itemsize)
-    steps = [_into(result, place, path, whole, part) for place, part in parts]
-    sizes = [result[place].nbytes for place, _ in parts]
-    yield from together(steps, None if meter is None else lambda done: meter(sizes[done]))
+    targets = [result if place is None else result[place] for place, _ in parts]
+    steps = [_into(t, path, whole, part) for t, (_, part) in zip(targets, parts, strict=True)]
+    yield from together(steps, None if meter is None else lambda n: meter(targets[n].nbytes))
     return result
 
 
-def _into(
-    result: NDArray[Any], place: slice, path: str, whole: Extent, part: Sequence[Axis]
-) -> Steps[None]:
-    if result.ndim == 0:
-        result[()] = yield from _piece(path, whole, part, ())
-    else:
-        target = result if isinstance(part[0], int) else result[place]
-        target[...] = yield from _piece(path, whole, part, target.shape)
+def _into(target: NDArray[Any], path: str, whole: Extent, part: Sequence[Axis]) -> Steps[None]:
+    target[...] = yield from _piece(path, whole, part, target.shape)
 
 
 def _piece(path: str, whole: Extent, part: Sequence[Axis], shape: tuple[int, ...]) -> Steps[Any]:

@@ -112,7 +112,8 @@ class Auth:
             self._given, self.anonymous = None, False
             self._refresh = None if remember else tokens["refresh"]
             if remember:
-                self.store.remember(self.server, self._user, tokens["refresh"])
+                refresh = tokens["refresh"]
+                self.store.remember(self.server, self._user, refresh, signed_in=True)
 
     def logout(self) -> None:
         """Ends the session at the service and forgets its tokens."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -164,7 +164,7 @@ class StreamFacts:
         """The fields whose values stand in the events."""
         return [name for name in self.fields() if not self.is_external(name)]
 
-    def chosen(self, fields: list[str] | tuple[str, ...] | None) -> list[str]:
+    def chosen(self, fields: Sequence[str] | None) -> list[str]:
         """Checked names of fields; all of them for None."""
         if fields is None:
             return self.fields()

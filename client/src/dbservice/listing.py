@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qs, quote, urlsplit
@@ -200,13 +200,13 @@ def fields_of(columns: Sequence[str]) -> list[str]:
     return [path for path in dict.fromkeys(paths) if path not in OF_RUN]
 
 
-def rows(headers: Sequence[Header], columns: Sequence[str]) -> Iterator[list[Any]]:
-    """The values of columns, a row a run; None where a run has none."""
-    paths = [column_path(column).split(".") for column in columns]
-    return ([_value(header, path) for path in paths] for header in headers)
+def records(headers: Sequence[Header], columns: Sequence[str]) -> list[dict[str, Any]]:
+    """By column, a run each; None where a run has nothing there."""
+    paths = {column: column_path(column).split(".") for column in columns}
+    return [{name: value_at(header, path) for name, path in paths.items()} for header in headers]
 
 
-def _value(document: Any, path: Sequence[str]) -> Any:
+def value_at(document: Any, path: Sequence[str]) -> Any:
     for name in path:
         if not isinstance(document, Mapping):
             return None

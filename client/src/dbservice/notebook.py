@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from dbservice.facts import RunFacts
-from dbservice.listing import Header, rows
+from dbservice.listing import Header, records
 
 COLUMNS = ("scan_id", "time", "plan_name", "sample", "stop.exit_status", "uid")
 ROWS = 10
@@ -60,8 +60,8 @@ def runs_html(headers: Sequence[Header], count: int) -> str:
     """The first runs of a list as a table."""
     head = "".join(f"<th>{escape(name)}</th>" for name in COLUMNS)
     cells = (
-        "".join(f"<td>{escape(_cell(name, v))}</td>" for name, v in zip(COLUMNS, row, strict=True))
-        for row in rows(headers, COLUMNS)
+        "".join(f"<td>{escape(_cell(name, value))}</td>" for name, value in record.items())
+        for record in records(headers, COLUMNS)
     )
     lines = "".join(f"<tr>{line}</tr>" for line in cells)
     shown = f"{count} runs" + (f", the first {len(headers)}" if len(headers) < count else "")

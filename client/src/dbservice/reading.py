@@ -18,7 +18,7 @@ TILED_SECONDS = 24 * 3600
 
 def columns(stream: StreamFacts, fields: Sequence[str], *, stamps: bool = False) -> Steps[Response]:
     """The table of inline fields of a stream."""
-    whole = list(fields) == stream.fields()
+    whole = not fields or list(fields) == stream.fields()
     return tables.columns(stream._path("table"), fields, stamps=stamps, whole=whole)
 
 

@@ -164,9 +164,14 @@ class Runs:
         `catalog`, `proposal`.
         """
         names = columns or DEFAULT_COLUMNS
-        fields = listing.fields_of(names)
-        headers = self._session.do(listing.projected(self._selection, fields, limit))
-        return tables.runs_frame(headers, names, self._session.options.timezone)
+        rows = self.records(*names, limit=limit)
+        return tables.runs_frame(rows, names, self._session.options.timezone)
+
+    def records(self, *columns: str, limit: int | None = 1000) -> list[dict[str, Any]]:
+        """The same as dictionaries, without pandas; times are epoch seconds."""
+        names = columns or DEFAULT_COLUMNS
+        steps = listing.projected(self._selection, listing.fields_of(names), limit)
+        return listing.records(self._session.do(steps), names)
 
     def values(self, *paths: str) -> Any:
         """Which values there are of a path, with how many runs have each; of several, by path."""
@@ -425,7 +430,7 @@ class Stream(StreamFacts):
         timezone: str | None = None,
     ) -> Any:
         """A DataFrame, see Run.table."""
-        inline, external = reading.split(self, self.chosen(_list(fields)))
+        inline, external = reading.split(self, self.chosen(fields))
         response = self._session.do(reading.columns(self, inline, stamps=times))
         zone = timezone or self._session.options.timezone
         table = tables.frame(response, inline, stamps=times, timezone=zone)
@@ -439,7 +444,7 @@ class Stream(StreamFacts):
     def read(self, fields: Sequence[str] | None = None) -> Any:
         """An xarray Dataset, see Run.read."""
         tables.xarray()
-        inline, external = reading.split(self, self.chosen(_list(fields)))
+        inline, external = reading.split(self, self.chosen(fields))
         motors = tables.motors_of(self._run.start, self.name, self.inline())
         response = self._session.do(reading.columns(self, list(dict.fromkeys(inline + motors))))
         found = self._session.do(reading.extents(self, external))
@@ -665,12 +670,6 @@ def _download(session: Session, request: Request, target: str | os.PathLike[str]
                 time.sleep(download.broken(error, came))
 
 
-def _list(fields: Sequence[str] | None) -> list[str] | None:
-    if isinstance(fields, str):
-        raise ValueError(f"fields: takes a list of names: [{fields!r}]")
-    return None if fields is None else list(fields)
-
-
 def stack(
     runs: Sequence[Run],
     by: str,
@@ -683,7 +682,7 @@ def stack(
     """
     xr, pd = tables.xarray(), tables.pandas()
     path = [by] if by in listing.OF_RUN else listing.column_path(by).split(".")
-    values = [listing._value({**run.metadata, **run._known}, path) for run in runs]
+    values = [listing.value_at({**run.metadata, **run._known}, path) for run in runs]
     parts = [_by_number(run.read(stream, fields)) for run in runs]
     return xr.concat(parts, pd.Index(values, name=by.replace(".", "_")), join="outer")
 

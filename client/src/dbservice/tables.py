@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from dbservice.arrays import numpy
 from dbservice.errors import MissingExtra
-from dbservice.listing import Header, rows
 from dbservice.wire import ARROW, LONGEST_LINE, MSGPACK, Request, Response, Steps, exchange
 
 if TYPE_CHECKING:
@@ -137,10 +136,12 @@ def _from_list(values: list[Any]) -> NDArray[Any]:
     return objects
 
 
-def runs_frame(headers: Sequence[Header], names: Sequence[str], timezone: str | None) -> Any:
+def runs_frame(
+    records: Sequence[Mapping[str, Any]], names: Sequence[str], timezone: str | None
+) -> Any:
     """A DataFrame, a row a run; times are localised."""
     pd = pandas()
-    table = pd.DataFrame(list(rows(headers, names)), columns=list(names))
+    table = pd.DataFrame(list(records), columns=list(names))
     for name in set(names).intersection(TIMES):
         table[name] = moments(pd.to_numeric(table[name], errors="coerce"), timezone)
     return table

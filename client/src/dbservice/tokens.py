@@ -52,8 +52,8 @@ class TokenStore:
         found = self._at(self._read(), server).get("tokens", {}).get(user)
         return None if found is None else str(found)
 
-    def remember(self, server: str, user: str, refresh: str) -> None:
-        """Keeps a refresh token, and that this user signed in last."""
+    def remember(self, server: str, user: str, refresh: str, *, signed_in: bool = False) -> None:
+        """Keeps a refresh token. signed_in: and that this user did so last, at this server."""
         in_keyring = _set_in_keyring(server, user, refresh)
         with self.locked("tokens"):
             content = self._read()
@@ -62,8 +62,8 @@ class TokenStore:
             tokens.pop(user, None)
             if not in_keyring:
                 tokens[user] = refresh
-            entry["user"] = user
-            content["last"] = server
+            if signed_in:
+                entry["user"], content["last"] = user, server
             self._write(content)
 
     def forget(self, server: str, user: str) -> None:
