@@ -3,6 +3,7 @@
 import threading
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from dbservice.runs import Database, _array_again
 from dbservice.session import Options, Session
 
 SMALL = np.arange(7 * 5 * 4, dtype="<u2").reshape(7, 5, 4)
-INDICES = [
+INDICES: list[Any] = [
     (),
     3,
     -1,

@@ -308,7 +308,7 @@ def test_the_configuration_of_a_device(dan: Database) -> None:
 
 
 def test_documents_feed_callbacks(dan: Database) -> None:
-    class Counts(DocumentRouter):  # type: ignore[misc]
+    class Counts(DocumentRouter):
         def __init__(self) -> None:
             super().__init__()
             self.seen: list[str] = []

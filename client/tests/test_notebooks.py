@@ -1,8 +1,11 @@
 """How things look in a notebook, and that the notebook of the documentation runs."""
 
+import html
 import json
+import re
 import sys
 import types
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +106,7 @@ def test_a_thumbnail_needs_two_points_and_leaves_gaps_out() -> None:
     assert "polyline" in notebook.thumbnail([1.0, 2.0, 3.0], [5.0, 5.0, 5.0], "x")
 
 
-def test_the_quickstart_runs(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_quickstart_runs(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every cell of the documentation's notebook, in order, as alice."""
     db = dbservice.connect(site)
     db.login("alice", password_of("alice"))
@@ -111,8 +114,25 @@ def test_the_quickstart_runs(site: str, monkeypatch: pytest.MonkeyPatch) -> None
     cells = json.loads(QUICKSTART.read_text())["cells"]
     sources = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     assert len(sources) > 8
-    monkeypatch.chdir(Path(auth.TokenStore().folder))
+    monkeypatch.chdir(tmp_path)
     space: dict[str, Any] = {}
     for number, source in enumerate(sources):
         exec(compile(source, f"quickstart cell {number}", "exec"), space)
     assert len(space["table"]) == space["run"].primary.event_count
+
+
+def test_the_lines_on_the_page_of_a_run_work(
+    site: str, alice: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page shows for pasting, as anybody sees it of a public run."""
+    public = alice.search(proposal="312000", plan_name="scan")[-1]
+    with urllib.request.urlopen(public.url) as page:
+        text = page.read().decode()
+    (shown,) = re.findall(r'<pre[^>]*aria-label="With Python">(.*?)</pre>', text, re.DOTALL)
+    scopes = ["read:metadata", "read:data"]
+    token = alice._session.do(dbservice.reading.api_token("page", scopes, 900))
+    monkeypatch.setenv("DBSERVICE_TOKEN", token)
+    space: dict[str, Any] = {}
+    exec(html.unescape(shown), space)
+    assert space["run"] == public
+    assert len(space["table"]) == space["data"].sizes["time"] > 0

@@ -9,7 +9,7 @@ import pytest
 from servers import Answer, Asked, Server, plain, problem, serving
 
 import dbservice
-from dbservice import session, wire
+from dbservice import wire
 from dbservice.runs import Database
 
 
@@ -41,7 +41,7 @@ def server(script: Script) -> Iterator[Server]:
 def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """How long was waited, without waiting."""
     waits: list[float] = []
-    monkeypatch.setattr(session.time, "sleep", waits.append)
+    monkeypatch.setattr("dbservice.session.time.sleep", waits.append)
     return waits
 
 

@@ -15,7 +15,7 @@ from conftest import FRAMES, password_of
 from servers import Answer, Asked, passing_on, plain, problem, serving
 
 import dbservice
-from dbservice import auth
+from dbservice import auth, wire
 from dbservice.runs import Database
 
 
@@ -65,8 +65,8 @@ def test_logout_ends_the_session_here_and_there(site: str, tokens: Callable[[], 
     refresh = json.loads(tokens())["servers"][site]["tokens"]["alice"]
     db.logout()
     assert refresh not in tokens()
-    answer = auth.Request("POST", "auth/token/refresh/", body={"refresh": refresh})
-    assert db._session._blocking.send(auth.Send(answer, None)).status == 401
+    answer = wire.Request("POST", "auth/token/refresh/", body={"refresh": refresh})
+    assert db._session._blocking.send(wire.Send(answer, None)).status == 401
     with pytest.raises(dbservice.SignInNeeded):
         db.count()
 
@@ -161,14 +161,17 @@ def test_a_token_that_is_not_valid_is_told_at_once(site: str) -> None:
 
 def test_a_person_is_asked_once(site: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
+
+    def answering(text: str) -> Callable[[str], str]:
+        def answer(prompt: str) -> str:
+            asked.append(prompt)
+            return text
+
+        return answer
+
     monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(isatty=lambda: True))
-    monkeypatch.setattr("builtins.input", lambda prompt: asked.append(prompt) or "alice")
-    monkeypatch.setattr(
-        getpass, "getpass", lambda prompt: asked.append(prompt) or password_of("alice")
-    )
-    monkeypatch.setattr(
-        auth, "input", lambda prompt: asked.append(prompt) or "alice", raising=False
-    )
+    monkeypatch.setattr(auth, "input", answering("alice"), raising=False)
+    monkeypatch.setattr(getpass, "getpass", answering(password_of("alice")))
     db = dbservice.connect(site)
     assert FRAMES in db
     assert len(db) > 0
@@ -263,7 +266,7 @@ def test_signing_in_by_a_code_in_the_browser(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(auth.time, "sleep", waits.append)
+    monkeypatch.setattr("dbservice.auth.time.sleep", waits.append)
     done = plain({"access": "a", "refresh": "r", "expires_in": 900})
     answers = [_waiting("authorization_pending"), _waiting("slow_down"), done]
     with serving(_device(answers)) as server:
@@ -277,7 +280,7 @@ def test_signing_in_by_a_code_in_the_browser(
 
 
 def test_a_code_that_is_denied_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("dbservice.auth.time.sleep", lambda seconds: None)
     with (
         serving(_device([_waiting("access_denied")])) as server,
         pytest.raises(dbservice.SignInNeeded, match="It is access_denied"),
@@ -291,14 +294,14 @@ def test_the_real_service_begins_a_sign_in_by_code(
     def confirmed_by_nobody(seconds: float) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(auth.time, "sleep", confirmed_by_nobody)
+    monkeypatch.setattr("dbservice.auth.time.sleep", confirmed_by_nobody)
     with pytest.raises(KeyboardInterrupt):
         dbservice.connect(site).login(device=True)
     assert f"Open {site}/device/" in capsys.readouterr().err
 
 
 def test_a_second_factor_leads_to_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auth.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr("dbservice.auth.time.sleep", lambda seconds: None)
     by_code = _device([plain({"access": "a", "refresh": "r", "expires_in": 900})])
 
     def answer(asked: Asked) -> Answer:
