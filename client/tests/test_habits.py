@@ -1,6 +1,7 @@
 """What people's fingers type, one test a habit: each row of the table of habits in the design."""
 
 import pickle
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,25 @@ def test_a_table_with_the_times_of_each_value(dan: Database) -> None:
     assert isinstance(table["ts_theta"].dtype, pd.DatetimeTZDtype)
     assert str(table["time"].dt.tz) == "America/New_York"
     assert str(table["time"].iloc[0])[:10] == "2026-11-18"
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset"), [("America/New_York", -5.0), ("UTC0", 0.0), ("XYZ-3", 3.0)]
+)
+def test_times_are_those_of_this_computer(
+    dan: Database, monkeypatch: pytest.MonkeyPatch, zone: str, offset: float
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        here = dbservice.connect(dan._session.options.server)
+        here._session.auth = dan._session.auth
+        first = here[BASELINE].table()["time"].iloc[0]
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert first.utcoffset().total_seconds() / 3600 == offset
+    assert first.timestamp() == pytest.approx(1795050628.884619, abs=1e-5)
 
 
 # Table with images

@@ -30,17 +30,17 @@ def test_a_run_shows_its_facts_and_a_plot_of_what_is_in_hand(dan: Database) -> N
 
 
 def test_a_list_of_runs_is_a_table_of_ten(dan: Database) -> None:
-    html = dan.search(plan_name="scan")._repr_html_()
-    assert html.count("<tr>") == 11
-    assert f"{dan.search(plan_name='scan').count()} runs, the first 10" in html
+    shown = dan.search(plan_name="scan")._repr_html_()
+    assert shown.count("<tr>") == 11
+    assert f"{dan.search(plan_name='scan').count()} runs, the first 10" in shown
 
 
 def test_what_documents_say_is_text(dan: Database) -> None:
     """Abuse case 23: the demo has a run whose sample is a script."""
     hostile = dan.search({"sample.name": "<script>alert(1)</script>"})
-    for html in (hostile[-1]._repr_html_(), hostile._repr_html_()):
-        assert "<script" not in html
-        assert "&lt;script&gt;" in html
+    for shown in (hostile[-1]._repr_html_(), hostile._repr_html_()):
+        assert "<script" not in shown
+        assert "&lt;script&gt;" in shown
     assert "\n" not in repr(hostile[-1])
 
 

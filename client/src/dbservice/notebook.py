@@ -12,6 +12,7 @@ from dbservice.listing import Header, records
 COLUMNS = ("scan_id", "time", "plan_name", "sample", "stop.exit_status", "uid")
 ROWS = 10
 POINTS = 200
+"""about as many as a thumbnail shows"""
 LONGEST = 60
 WIDTH, HEIGHT = 240, 80
 
@@ -87,7 +88,6 @@ def text_of(value: Any) -> str:
 def thumbnail(xs: Iterable[float], ys: Iterable[float], label: str) -> str:
     """A small plot as SVG; nothing where there are fewer than two points."""
     points = [(x, y) for x, y in zip(xs, ys, strict=True) if x == x and y == y]
-    points = points[:: max(1, len(points) // POINTS)]
     if len(points) < 2:
         return ""
     across = _scaled([x for x, _ in points], WIDTH)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from dbservice.arrays import numpy
 from dbservice.errors import MissingExtra
@@ -76,9 +79,17 @@ def moments(seconds: Any, timezone: str | None) -> Any:
 
 
 def _local_zone() -> Any:
-    from dateutil.tz import tzlocal  # comes with pandas; knows summer and winter
+    """The name of this computer's zone; where it has none, an object that is a lot slower."""
+    if not time.timezone and not time.daylight:
+        return "UTC"
+    name = os.environ.get("TZ", "").lstrip(":")
+    name = name or os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    try:
+        return ZoneInfo(name).key
+    except (ValueError, OSError, KeyError):
+        from dateutil.tz import tzlocal  # comes with pandas
 
-    return tzlocal()
+        return tzlocal()
 
 
 def arrays_of(response: Response) -> dict[str, NDArray[Any]]:
@@ -174,11 +185,11 @@ def dataset(
     xr = xarray()
     np = numpy()
     seconds = np.asarray(columns["time"], float)
-    time = np.round(seconds * 1e6).astype("datetime64[us]").astype("datetime64[ns]")
-    coords = {"time": ("time", time), "seq_num": ("time", columns["seq_num"])}
+    moments = np.round(seconds * 1e6).astype("datetime64[us]").astype("datetime64[ns]")
+    coords = {"time": ("time", moments), "seq_num": ("time", columns["seq_num"])}
     data = {name: values for name, values in columns.items() if name in keys} | dict(frames)
     variables = {
-        name: (_dims(name, values, keys[name], len(time)), values, _attributes(keys[name]))
+        name: (_dims(name, values, keys[name], len(moments)), values, _attributes(keys[name]))
         for name, values in data.items()
     }
     made = xr.Dataset(variables, coords, attrs=dict(about))

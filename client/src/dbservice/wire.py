@@ -141,7 +141,7 @@ def exchange(request: Request) -> Steps[Response]:
     response = yield from _answered(asked)
     if kept is not None and response.status == 304:
         return kept[1]  # type: ignore[no-any-return]
-    _warn(response.headers)
+    _warn(request, response.headers)
     etag = response.headers.get("etag")
     if etag and request.kept != "no":
         yield Keep(request, etag, response)
@@ -198,11 +198,12 @@ def retry_after(text: str) -> float | None:
         return None
 
 
-def _warn(headers: Mapping[str, str]) -> None:
+def _warn(request: Request, headers: Mapping[str, str]) -> None:
+    """With the address, because Python shows the same text only once."""
     text = headers.get("warning", "")
     if text:
         message = text.split('"')[1] if text.count('"') >= 2 else text
-        warnings.warn(message, BrokerWarning, stacklevel=2)
+        warnings.warn(f"{message} ({request.path})", BrokerWarning, stacklevel=2)
 
 
 def together(
