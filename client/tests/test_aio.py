@@ -131,7 +131,7 @@ def test_broken_connections_and_busy_services(
 
 
 def test_at_most_four_pieces_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrays, "PIECE", 1)
+    monkeypatch.setattr(arrays, "PIECE", 40)
     whole = np.arange(200, dtype="<i8").reshape(40, 5)
     now, most = [0], [0]
 

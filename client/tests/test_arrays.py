@@ -58,6 +58,19 @@ def test_every_slice_is_numpys(monkeypatch: pytest.MonkeyPatch, piece: int) -> N
         np.testing.assert_array_equal(array[SMALL[:, 0, 0] > 50], SMALL[SMALL[:, 0, 0] > 50])
 
 
+def test_an_event_that_is_large_by_itself_is_cut_further(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "PIECE", 1000)
+    stack = np.arange(2 * 30 * 20 * 10, dtype="<u2").reshape(2, 30, 20, 10)
+    with serving(lambda asked: array_answer(stack, asked)) as server:
+        array = _array(server.url)
+        for index in ((), 1, (slice(None), slice(3, 20, 2), -1), (0, ..., slice(None, None, -3))):
+            np.testing.assert_array_equal(array[index], stack[index])
+        sizes = [int(asked.params["slice"].count(":")) for asked in server.asked[1:]]
+        assert len(sizes) > 50
+        assert arrays.chunks(stack.shape, 2) == (1, 2, 20, 10)
+        np.testing.assert_array_equal(array.dask().compute(), stack)
+
+
 def test_a_wrong_index_is_an_index_error_without_a_request() -> None:
     with serving(lambda asked: array_answer(SMALL, asked)) as server:
         array = _array(server.url)
@@ -210,3 +223,19 @@ def test_what_is_left_out_is_warned_of() -> None:
         _array(server.url)[0]
     told = {str(w.message) for w in caught if w.category is dbservice.BrokerWarning}
     assert told == {"two events have no frame (headers/x/streams/primary/data/image/)"}
+
+
+def test_a_part_that_cannot_go_on_is_begun_anew(tmp_path: Path) -> None:
+    """As when the last try was ended between the last byte and the new name."""
+    (tmp_path / "run.h5.part").write_bytes(b"whole")
+    (tmp_path / "run.h5.part.etag").write_text('"7"')
+
+    def answer(asked: Asked) -> Answer:
+        if "Range" in asked.headers:
+            return Answer(416, b"", {"Content-Range": "bytes */5"})
+        return Answer(200, b"whole", {"ETag": '"7"'})
+
+    with serving(answer) as server:
+        run = dbservice.Run(Session(Options(server.url, anonymous=True)), None, "9c1f3a2b")
+        assert run.export(tmp_path / "run.h5").read_bytes() == b"whole"
+    assert [path.name for path in tmp_path.iterdir()] == ["run.h5"]

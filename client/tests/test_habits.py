@@ -161,6 +161,15 @@ def test_chained_search_narrows(dan: Database) -> None:
     assert all(run.start["proposal"]["pi_name"] == "A. Adams" for run in chained)
 
 
+def test_a_run_is_found_among_those_searched_for(dan: Database) -> None:
+    chosen = dan.search(uid=FRAMES[:6])
+    assert chosen[FRAMES] == chosen[FRAMES[:7]] == chosen[148229]
+    with pytest.raises(KeyError):
+        chosen[BASELINE]
+    with pytest.raises(KeyError):
+        dan.search(scan_id=148229)[148242]
+
+
 def test_a_catalog_of_its_own(site: str, people: People, requests_of: Watch) -> None:
     hxn = people("dan").search(catalog="hxn")
     assert {run.catalog for run in hxn} == {"hxn"}
@@ -417,6 +426,13 @@ def test_frames_in_a_dataset_are_lazy(dan: Database, requests_of: Watch) -> None
     assert int(one) == int(data["fccd_total"][4])
 
 
+def test_workers_of_a_proposal_share_a_token(alice: Database) -> None:
+    frames = [alice[FRAMES].data("fccd_image")._for_workers() for _ in range(2)]
+    tokens = {array._session.auth.token() for array in frames}
+    assert len(tokens) == 1
+    assert tokens != {alice._session.auth.token()}
+
+
 def test_chunks_hold_several_frames(dan: Database) -> None:
     lazy = dan[FRAMES].data("fccd_image").dask()
     assert lazy.chunks[0] == (20,)  # 10 MB: all of them
@@ -569,6 +585,7 @@ def test_a_picture_of_a_frame(dan: Database) -> None:
 # Old and odd runs: everything that the demo has can be read
 
 
+@pytest.mark.filterwarnings("ignore:an event has shape")
 def test_every_run_can_be_read_whole(dan: Database) -> None:
     kinds: set[str] = set()
     for run in dan:

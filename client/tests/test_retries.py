@@ -156,6 +156,12 @@ def test_long_parameters_go_into_the_body_and_are_reads(
     assert len(first.body) > wire.LONGEST_LINE
 
 
+def test_another_site_is_told_apart(db: Database, script: Script) -> None:
+    script.answers = [Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})]
+    with pytest.raises(dbservice.BrokerError, match="no Data Broker Service: it answers with text"):
+        db.count()
+
+
 def test_headers_of_ones_own_are_sent(server: Server, script: Script) -> None:
     script.answers = [COUNT]
     db = dbservice.connect(server.url, anonymous=True, headers={"X-Qos": "low"})

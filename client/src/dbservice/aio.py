@@ -27,7 +27,7 @@ from dbservice.documents import (
     event_page,
     format_of,
 )
-from dbservice.errors import ConnectionLost, NotFound
+from dbservice.errors import BrokerError, ConnectionLost, NotFound
 from dbservice.facts import RunFacts, StreamFacts, stream_with
 from dbservice.listing import Header
 from dbservice.progress import bar
@@ -372,3 +372,5 @@ async def _download(
             return download.finish()
         except ConnectionLost as error:
             await asyncio.sleep(download.broken(error, came))
+        except BrokerError as error:
+            download.refused(error)

@@ -98,18 +98,38 @@ def _range_text(axis: range) -> str:
     return f"{axis.start}:{stop}:{axis.step}"
 
 
-def pieces(axes: Sequence[Axis], itemsize: int) -> list[tuple[slice | None, list[Axis]]]:
-    """The index cut along the first axis: where each piece goes, and what to ask for.
+Place = tuple[Any, ...]
+"""where a piece stands in the result: slices, and an ellipsis"""
 
-    None: it is the whole of the result, which has no such axis.
-    """
+
+def pieces(axes: Sequence[Axis], itemsize: int) -> list[tuple[Place, list[Axis]]]:
+    """The index cut along the first axis, or further ones where one event is large by itself."""
+    if not axes:
+        return [((...,), [])]
     first, rest = axes[0], list(axes[1:])
     if isinstance(first, int):
-        return [(None, list(axes))]
+        return [(place, [first, *part]) for place, part in pieces(rest, itemsize)]
     row = max(1, math.prod(shape_of(rest)) * itemsize)
+    if row > PIECE:
+        return [
+            ((slice(n, n + 1), *place), [first[n : n + 1], *part])
+            for n in range(len(first))
+            for place, part in pieces(rest, itemsize)
+        ]
     step = max(1, PIECE // row)
     starts = range(0, len(first), step)
-    return [(slice(start, start + step), [first[start : start + step], *rest]) for start in starts]
+    return [((slice(n, n + step), ...), [first[n : n + step], *rest]) for n in starts]
+
+
+def chunks(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
+    """The shape of parts of about a piece, whole frames where they are not larger."""
+    chosen: list[int] = []
+    for place, length in enumerate(shape):
+        row = max(1, math.prod(shape[place + 1 :]) * itemsize)
+        chosen.append(max(1, min(length, PIECE // row)))
+        if row <= PIECE:
+            return (*chosen, *shape[place + 1 :])
+    return tuple(chosen)
 
 
 def read(
@@ -125,7 +145,7 @@ def read(
     if result.size == 0:
         return result
     parts = pieces(axes, whole.itemsize)
-    targets = [result if place is None else result[place] for place, _ in parts]
+    targets = [result[place] for place, _ in parts]
     steps = [_into(t, path, whole, part) for t, (_, part) in zip(targets, parts, strict=True)]
     yield from together(steps, None if meter is None else lambda n: meter(targets[n].nbytes))
     return result

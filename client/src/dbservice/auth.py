@@ -241,8 +241,8 @@ def _warn_of_plain_text(server: str) -> None:
 
 def in_notebook() -> bool:
     """Whether a person with a notebook is there. Never imports IPython."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
+    find_shell = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    shell = find_shell() if find_shell is not None else None
     return shell is not None and hasattr(shell, "kernel")
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import IO, Any
 
 from dbservice.arrays import numpy
-from dbservice.errors import ConnectionLost
+from dbservice.errors import BrokerError, ConnectionLost
 from dbservice.listing import cursor_of
 from dbservice.wire import MSGPACK, TRIES, Request, Response, Steps, backoff, exchange
 
 Document = tuple[str, dict[str, Any]]
 LARGEST_DOCUMENT = 2**31 - 1
 EVENTS = 1000
+OUT_OF_RANGE = 416
 
 
 class DocumentReader:
@@ -128,6 +129,12 @@ class Download:
         if self._breaks >= TRIES:
             raise error
         return backoff(self._breaks)
+
+    def refused(self, error: BrokerError) -> None:
+        """Begins anew if what is there cannot go on (416); raises any other error."""
+        if error.status != OUT_OF_RANGE or not self._had()[1]:
+            raise error
+        self._mark.unlink(missing_ok=True)
 
     def finish(self) -> Path:
         os.replace(self._part, self.target)

@@ -125,7 +125,8 @@ class StreamFacts:
         return {
             name: key
             for descriptor in self.descriptors
-            for name, key in (descriptor.get("data_keys") or {}).items()
+            for name, key in mapping(descriptor.get("data_keys")).items()
+            if isinstance(key, Mapping)
         }
 
     def fields(self) -> list[str]:
@@ -133,19 +134,26 @@ class StreamFacts:
 
     def devices(self) -> list[str]:
         """The devices that were read, by their names in bluesky."""
-        names = (n for doc in self.descriptors for n in doc.get("object_keys") or {})
+        names = (n for doc in self.descriptors for n in mapping(doc.get("object_keys")))
         return list(dict.fromkeys(names))
 
     def config(self, device: str) -> dict[str, Any]:
         """The configuration of a device, as last recorded."""
-        found = [
-            doc["configuration"][device].get("data") or {}
-            for doc in self.descriptors
-            if device in (doc.get("configuration") or {})
-        ]
+        found = self.configurations(device)
         if not found:
             raise NotFound(f"{self.name} has no configuration of {device}.")
-        return dict(found[-1])
+        return found[-1]
+
+    def configurations(self, device: str) -> list[dict[str, Any]]:
+        """The same of each descriptor that has one."""
+        recorded = [mapping(doc.get("configuration")) for doc in self.descriptors]
+        return [dict(mapping(mapping(r[device]).get("data"))) for r in recorded if device in r]
+
+    def hinted(self) -> list[str]:
+        """The fields that are worth a plot, as the devices say."""
+        hints = (h for doc in self.descriptors for h in mapping(doc.get("hints")).values())
+        fields = (mapping(hint).get("fields") for hint in hints)
+        return [n for names in fields if isinstance(names, list) for n in names]
 
     @property
     def url(self) -> str:
@@ -186,6 +194,11 @@ class StreamFacts:
 
     def __repr__(self) -> str:
         return f"<Stream {self.name}: {self.event_count} events, fields {', '.join(self.fields())}>"
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """What documents hold where they should have a document."""
+    return value if isinstance(value, Mapping) else {}
 
 
 def stream_with(streams: Mapping[str, Any], field: str) -> str:

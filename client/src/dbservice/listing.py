@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -131,7 +132,7 @@ def find(selection: Selection, key: object) -> Steps[Header]:
         return (yield from _by_text(selection, key.strip()))
     number = _number(key)
     if number >= 0:
-        return (yield from _first(selection, number, {"scan_id": number}))
+        return (yield from _by_number(selection, number))
     if selection.is_all and not selection.oldest_first:
         return (yield from detail(str(number)))
     return (yield from _from_the_end(selection, -number))
@@ -152,27 +153,40 @@ def _from_the_end(selection: Selection, place: int) -> Steps[Header]:
 
 def _by_text(selection: Selection, key: str) -> Steps[Header]:
     if key.isdecimal() and len(key) < SHORTEST_PREFIX:
-        return (yield from _first(selection, key, {"scan_id": int(key)}))
+        return (yield from _by_number(selection, int(key)))
     if len(key) < SHORTEST_PREFIX:
         raise ValueError(f"{key!r}: give at least {SHORTEST_PREFIX} characters of a uid")
     if selection.is_all and not key.isdecimal():
         return (yield from detail(key))
-    found = yield from newest(selection.narrowed(None, {"uid": key}), 2)
+    found = yield from newest(_also(selection, "uid", key), 2)
     exact = [header for header in found if header["uid"] == key]
     if len(found) > 1 and not exact:
         raise BadRequest(f"Several runs start with {key}; use more characters of the uid.", 409)
     if found:
         return (exact or found)[0]
-    numbers = {"scan_id": int(key)} if key.isdecimal() else {"uid": key}
-    return (yield from _first(selection, key, numbers))
+    if key.isdecimal():
+        return (yield from _by_number(selection, int(key)))
+    raise _absent(key)
 
 
-def _first(selection: Selection, key: object, filters: Mapping[str, Any]) -> Steps[Header]:
-    newest_first = replace(selection, oldest_first=False)
-    found = yield from newest(newest_first.narrowed(None, filters), 1)
+def _by_number(selection: Selection, number: int) -> Steps[Header]:
+    found = yield from newest(_also(selection, "scan_id", number), 1)
     if not found:
-        raise NotFound(f"There is no run {key} here that you may read.", 404)
+        raise _absent(number)
     return found[0]
+
+
+def _also(selection: Selection, name: str, value: Any) -> Selection:
+    """The newest first of these runs that are so named, even where others were chosen already."""
+    newest_first = replace(selection, oldest_first=False)
+    if name not in selection.filters:
+        return newest_first.narrowed(None, {name: value})
+    named = {"$regex": f"^{re.escape(value)}"} if name == "uid" else value
+    return newest_first.narrowed({name: named}, {})
+
+
+def _absent(key: object) -> NotFound:
+    return NotFound(f"There is no run {key} here that you may read.", 404)
 
 
 def span(key: slice) -> tuple[int, slice]:

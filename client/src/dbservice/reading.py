@@ -10,16 +10,19 @@ from dbservice import arrays, tables
 from dbservice.arrays import Extent
 from dbservice.errors import BrokerError, BrokerWarning
 from dbservice.facts import RunFacts, StreamFacts, unavailable
-from dbservice.wire import Request, Response, Steps, exchange, together
+from dbservice.wire import Meter, Request, Response, Steps, exchange, together
 
 WORKER_SECONDS = 8 * 3600
 TILED_SECONDS = 24 * 3600
 
 
-def columns(stream: StreamFacts, fields: Sequence[str], *, stamps: bool = False) -> Steps[Response]:
+def columns(
+    stream: StreamFacts, fields: Sequence[str], *, stamps: bool = False, meter: Meter | None = None
+) -> Steps[Response]:
     """The table of inline fields of a stream."""
     whole = not fields or list(fields) == stream.fields()
-    return tables.columns(stream._path("table"), fields, stamps=stamps, whole=whole)
+    path = stream._path("table")
+    return tables.columns(path, fields, stamps=stamps, whole=whole, meter=meter)
 
 
 def split(stream: StreamFacts, fields: Sequence[str]) -> tuple[list[str], list[str]]:

@@ -19,14 +19,14 @@ from dbservice.documents import (
     event_page,
     format_of,
 )
-from dbservice.errors import ConnectionLost, MissingExtra, NotFound
+from dbservice.errors import BrokerError, ConnectionLost, MissingExtra, NotFound
 from dbservice.facts import RunFacts, StreamFacts, stream_with
 from dbservice.listing import Header
 from dbservice.progress import bar
 from dbservice.query import Selection
-from dbservice.session import Options, Session, WorkerSession, server_of
+from dbservice.session import Options, Session, server_of
 from dbservice.tokens import TokenStore
-from dbservice.wire import Request, exchange, together
+from dbservice.wire import Request, Response, exchange, together
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,6 @@ URL_VARIABLE = "DBSERVICE_URL"
 DEFAULT_COLUMNS = ("scan_id", "time", "plan_name", "stop.exit_status", "uid")
 MASKED_BYTES = 64 * 2**20
 """largest array that is fetched whole for an index that the service does not know"""
-CHUNK = 16 * 2**20
 
 
 def connect(
@@ -238,11 +237,12 @@ class Database(Runs):
             from tiled.client import from_uri
         except ImportError:
             raise MissingExtra("tiled", "tiled") from None
-        auth = self._session.auth
-        key = auth.token() if auth.is_given or auth.anonymous else None
-        if key is None and not auth.anonymous:
-            key = self._session.do(reading.tiled_token())
-        return from_uri(f"{self._session.options.server}/api/v1", api_key=key)
+        session = self._session
+        if session.auth.is_given or session.auth.anonymous:
+            key = session.auth.token()
+        else:
+            key = session.lent("tiled", lambda: session.do(reading.tiled_token()))
+        return from_uri(f"{session.options.server}/api/v1", api_key=key)
 
     def close(self) -> None:
         self._session.close()
@@ -361,13 +361,8 @@ class Run(RunFacts):
 
     def config_data(self, device: str) -> dict[str, list[dict[str, Any]]]:
         """By stream, the configuration of a device in each descriptor."""
-        found: dict[str, list[dict[str, Any]]] = {}
-        for stream in self.streams.values():
-            for descriptor in stream.descriptors:
-                if device in (descriptor.get("configuration") or {}):
-                    recorded = descriptor["configuration"][device].get("data") or {}
-                    found.setdefault(stream.name, []).append(dict(recorded))
-        return found
+        found = {name: stream.configurations(device) for name, stream in self.streams.items()}
+        return {name: recorded for name, recorded in found.items() if recorded}
 
     def documents(self, fill: bool = False) -> Iterator[Document]:
         """(name, document) of all that was emitted, in order: `for item in …: callback(*item)`."""
@@ -431,7 +426,7 @@ class Stream(StreamFacts):
     ) -> Any:
         """A DataFrame, see Run.table."""
         inline, external = reading.split(self, self.chosen(fields))
-        response = self._session.do(reading.columns(self, inline, stamps=times))
+        response = self._columns(inline, stamps=times)
         zone = timezone or self._session.options.timezone
         table = tables.frame(response, inline, stamps=times, timezone=zone)
         if external and (fill or fields is not None):
@@ -446,7 +441,7 @@ class Stream(StreamFacts):
         tables.xarray()
         inline, external = reading.split(self, self.chosen(fields))
         motors = tables.motors_of(self._run.start, self.name, self.inline())
-        response = self._session.do(reading.columns(self, list(dict.fromkeys(inline + motors))))
+        response = self._columns(list(dict.fromkeys(inline + motors)))
         found = self._session.do(reading.extents(self, external))
         frames = {name: Array(self, name, extent) for name, extent in found.items()}
         lazy = tables.has("dask")
@@ -478,18 +473,18 @@ class Stream(StreamFacts):
         params = {"format": format_of(target, TABLE_FORMATS)}
         return _download(self._session, Request("GET", self._path("table"), params), target)
 
+    def _columns(self, fields: Sequence[str], *, stamps: bool = False) -> Response:
+        with bar(None, self.name, wanted=self._session.options.progress) as meter:
+            return self._session.do(reading.columns(self, fields, stamps=stamps, meter=meter))
+
     def _plot(self, table: Any) -> str:
         """A thumbnail of the first hinted number over the scanned motor."""
-        start, keys = self._run.start, self.data_keys
-        motors = tables.motors_of(start, self.name, table.columns)
-        hints = [h for d in self.descriptors for h in (d.get("hints") or {}).values()]
-        hinted = [name for hint in hints for name in (hint or {}).get("fields", ())]
-        kinds = ("number", "integer")
-        numbers = [n for n in table.columns if keys.get(n, {}).get("dtype") in kinds]
-        signals = [n for n in [*hinted, *numbers] if n in numbers and n not in motors]
+        numbers = [name for name in table.columns if table[name].dtype.kind in "iuf"]
+        motors = tables.motors_of(self._run.start, self.name, numbers)
+        signals = [n for n in [*self.hinted(), *numbers] if n in numbers and n not in motors]
         if not signals or len(motors) > 1:
             return ""
-        x = motors[0] if motors and motors[0] in numbers else None
+        x = motors[0] if motors else None
         some = table.iloc[:: max(1, len(table) // notebook.POINTS)]
         xs = some[x] if x else some.index
         label = f"{signals[0]} over {x or 'events'}"
@@ -576,21 +571,17 @@ class Array:
         source = self._for_workers() if workers or (workers is None and _distributed()) else self
         name = f"{self.name}-{dask.base.tokenize(self._session.options.server, self._path)}"
         meta = np.empty((0,) * self.ndim, self.dtype)
-        shapes = self._chunks() if chunks == "auto" else chunks
+        shapes = arrays.chunks(self.shape, self.dtype.itemsize) if chunks == "auto" else chunks
         lazy: Any = dask.array
         return lazy.from_array(source, shapes, name=name, meta=meta)
 
-    def _chunks(self) -> tuple[int, ...]:
-        row = max(1, self.nbytes // max(1, len(self)))
-        return (max(1, min(len(self), CHUNK // row)), *self.shape[1:])
-
     def _for_workers(self) -> Array:
-        auth = self._session.auth
-        token = (
-            None if auth.anonymous else self._session.do(reading.worker_token(self._stream._run))
+        """The same for other processes, which share one token for each proposal."""
+        session, run = self._session, self._stream._run
+        worker = session.for_workers(
+            (run.catalog, run.proposal), lambda: session.do(reading.worker_token(run))
         )
-        session = WorkerSession(replace(self._session.options, progress=False), token)
-        return _array_again(session, self._path, self.name, self._whole)
+        return _array_again(worker, self._path, self.name, self._whole)
 
     def show(
         self,
@@ -669,6 +660,8 @@ def _download(session: Session, request: Request, target: str | os.PathLike[str]
                 return download.finish()
             except ConnectionLost as error:
                 time.sleep(download.broken(error, came))
+            except BrokerError as error:
+                download.refused(error)
 
 
 def stack(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -31,6 +32,8 @@ from dbservice.wire import (
 
 T = TypeVar("T")
 AT_ONCE = 4
+YOUNG = 4 * 3600.0
+"""seconds; half of the life of what is lent"""
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class Session(Base):
     ) -> None:
         super().__init__(options, token, headers)
         self._threads: ThreadPoolExecutor | None = None
+        self._lent: dict[object, tuple[float, str]] = {}
         self._lock = threading.Lock()
 
     def do(self, steps: Steps[T]) -> T:
@@ -130,6 +134,19 @@ class Session(Base):
         """The content of an answer, piece by piece."""
         chunks: Iterator[bytes] = self.do(exchange(request)).chunks
         return chunks
+
+    def lent(self, purpose: object, make: Callable[[], str]) -> str:
+        """A short-lived token for something else; the one of this purpose, while it is young."""
+        made, token = self._lent.get(purpose, (-math.inf, ""))
+        if time.monotonic() - made > YOUNG:
+            token = make()
+            self._lent[purpose] = (time.monotonic(), token)
+        return token
+
+    def for_workers(self, purpose: object, make: Callable[[], str]) -> WorkerSession:
+        """A session for other processes, with such a token. Nobody needs none."""
+        token = None if self.auth.anonymous else self.lent(purpose, make)
+        return WorkerSession(replace(self.options, progress=False), token)
 
     def close(self) -> None:
         self._blocking.close()

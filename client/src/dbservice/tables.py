@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from dbservice.arrays import numpy
 from dbservice.errors import MissingExtra
-from dbservice.wire import ARROW, LONGEST_LINE, MSGPACK, Request, Response, Steps, exchange
+from dbservice.wire import ARROW, LONGEST_LINE, MSGPACK, Meter, Request, Response, Steps, exchange
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,9 @@ def has(library: str) -> bool:
     return importlib.util.find_spec(library) is not None
 
 
-def columns(path: str, fields: Sequence[str], *, stamps: bool, whole: bool) -> Steps[Response]:
+def columns(
+    path: str, fields: Sequence[str], *, stamps: bool, whole: bool, meter: Meter | None = None
+) -> Steps[Response]:
     """The table of a stream, as Arrow where pyarrow is installed, else as msgpack.
 
     fields: the columns wanted. whole: these are all that the stream has.
@@ -55,7 +57,8 @@ def columns(path: str, fields: Sequence[str], *, stamps: bool, whole: bool) -> S
         params["fields"] = named
     if stamps or len(fields) == 1:  # of one alone the service might answer with the bare array
         params["timestamps"] = "true"
-    return (yield from exchange(Request("GET", path, params, accept=kind[1], kept="disk")))
+    request = Request("GET", path, params, accept=kind[1], kept="disk", meter=meter)
+    return (yield from exchange(request))
 
 
 def frame(response: Response, fields: Sequence[str], *, stamps: bool, timezone: str | None) -> Any:
@@ -119,8 +122,6 @@ def _stacked(column: Any) -> NDArray[Any]:
     import pyarrow.compute
 
     values, shape = column.combine_chunks(), [len(column)]
-    if isinstance(values, pyarrow.ChunkedArray):
-        values = pyarrow.concat_arrays(values.chunks) if values.num_chunks else values.chunk(0)
     while pyarrow.types.is_list(values.type):
         lengths = pyarrow.compute.unique(pyarrow.compute.list_value_length(values)).to_pylist()
         if len(lengths) > 1 or None in lengths:
@@ -187,10 +188,11 @@ def dataset(
     seconds = np.asarray(columns["time"], float)
     moments = np.round(seconds * 1e6).astype("datetime64[us]").astype("datetime64[ns]")
     coords = {"time": ("time", moments), "seq_num": ("time", columns["seq_num"])}
-    data = {name: values for name, values in columns.items() if name in keys} | dict(frames)
+    inline = {n: values for n, values in columns.items() if n in keys and n not in OWN}
+    sizes: dict[str, int] = {"time": len(moments)}
     variables = {
-        name: (_dims(name, values, keys[name], len(moments)), values, _attributes(keys[name]))
-        for name, values in data.items()
+        name: (_dims(name, values.shape, keys[name], sizes), values, _attributes(keys[name]))
+        for name, values in {**inline, **frames}.items()
     }
     made = xr.Dataset(variables, coords, attrs=dict(about))
     scanned = [name for name in motors if name in columns and columns[name].ndim == 1]
@@ -201,13 +203,22 @@ def dataset(
     return made
 
 
-def _dims(name: str, values: Any, key: Mapping[str, Any], events: int) -> tuple[str, ...]:
-    first = "time" if len(values) == events else f"{name}_event"
+def _dims(
+    name: str, shape: Sequence[int], key: Mapping[str, Any], sizes: dict[str, int]
+) -> tuple[str, ...]:
+    """Names of axes: those of the data key, where they do not clash with others' of another size.
+
+    sizes: of the dimensions so far; is added to.
+    """
+    first = "time" if shape[0] == sizes["time"] else f"{name}_event"
+    own = (first, *(f"{name}_dim_{place}" for place in range(len(shape) - 1)))
     named = key.get("dims")
-    inner = values.ndim - 1
-    if isinstance(named, (list, tuple)) and len(named) == inner and len(set(named)) == inner:
-        return (first, *(f"{name}_{dim}" if dim == first else str(dim) for dim in named))
-    return (first, *(f"{name}_dim_{place}" for place in range(inner)))
+    wanted = (first, *map(str, named)) if isinstance(named, (list, tuple)) else own
+    fits = len(wanted) == len(set(wanted)) == len(shape)
+    clash = any(sizes.get(dim, size) != size for dim, size in zip(wanted, shape, strict=False))
+    dims = wanted if fits and not clash else own
+    sizes.update(zip(dims, shape, strict=True))
+    return dims
 
 
 def _attributes(key: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,12 @@ def _lost(error: Exception, request: Request) -> ConnectionLost:
     return ConnectionLost(f"No answer to {request.method} {request.path}: {error or repr(error)}")
 
 
+def _metered(chunk: bytes, request: Request) -> bytes:
+    if request.meter is not None:
+        request.meter(len(chunk))
+    return chunk
+
+
 class Transport:
     """The blocking one. headers: sent along with every request."""
 
@@ -71,10 +77,10 @@ class Transport:
                 chunks = _chunks(response, request)
                 return Response(response.status_code, _headers(response), chunks=chunks)
             try:
-                content = response.read()
+                content = b"".join(_metered(chunk, request) for chunk in response.iter_bytes())
             finally:
                 response.close()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _lost(error, request) from error
         return Response(response.status_code, _headers(response), content)
 
@@ -85,7 +91,7 @@ class Transport:
 def _chunks(response: httpx.Response, request: Request) -> Iterator[bytes]:
     try:
         yield from response.iter_bytes()
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise _lost(error, request) from error
     finally:
         response.close()
@@ -111,10 +117,11 @@ class AsyncTransport:
                 chunks = _async_chunks(response, request)
                 return Response(response.status_code, _headers(response), chunks=chunks)
             try:
-                content = await response.aread()
+                pieces = [_metered(chunk, request) async for chunk in response.aiter_bytes()]
+                content = b"".join(pieces)
             finally:
                 await response.aclose()
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _lost(error, request) from error
         return Response(response.status_code, _headers(response), content)
 
@@ -126,7 +133,7 @@ async def _async_chunks(response: httpx.Response, request: Request) -> AsyncIter
     try:
         async for chunk in response.aiter_bytes():
             yield chunk
-    except httpx.TransportError as error:
+    except httpx.RequestError as error:
         raise _lost(error, request) from error
     finally:
         await response.aclose()

@@ -16,9 +16,10 @@ from email.utils import parsedate_to_datetime
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlencode
 
-from dbservice.errors import BrokerWarning, ConnectionLost, error_of
+from dbservice.errors import BrokerError, BrokerWarning, ConnectionLost, error_of
 
 T = TypeVar("T")
+Meter = Callable[[int], object]
 TRIES = 5
 LONGEST_WAIT = 120.0
 """seconds; who is to wait longer is told so instead"""
@@ -47,6 +48,8 @@ class Request:
     """where a copy of the answer may be kept, to be asked about instead of sent again"""
     opened: bool = False
     """the content comes piece by piece"""
+    meter: Meter | None = field(default=None, compare=False)
+    """called with each number of bytes that came"""
 
     @property
     def repeatable(self) -> bool:
@@ -79,7 +82,11 @@ class Response:
     chunks: Any = None
 
     def json(self) -> Any:
-        return json.loads(self.content)
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            kind = self.headers.get("content-type", "something")
+            raise BrokerError(f"This is no Data Broker Service: it answers with {kind}.") from None
 
 
 @dataclass(frozen=True)
@@ -140,10 +147,10 @@ def exchange(request: Request) -> Steps[Response]:
         asked = replace(request, headers={**request.headers, "If-None-Match": kept[0]})
     response = yield from _answered(asked)
     if kept is not None and response.status == 304:
-        return kept[1]  # type: ignore[no-any-return]
+        response = kept[1]
     _warn(request, response.headers)
     etag = response.headers.get("etag")
-    if etag and request.kept != "no":
+    if etag and request.kept != "no" and response.status == 200:
         yield Keep(request, etag, response)
     return response
 
@@ -161,7 +168,7 @@ def _answered(request: Request) -> Steps[Response]:
             continue
         if response.status == 401 and token and not renewed:
             renewed, token = True, (yield Authorize(spent=token))
-            response = yield Send(request, token)
+            continue
         if response.status < 400:
             return response
         wait = _wait(request, response, attempt)
