@@ -39,7 +39,12 @@ COLUMNS: dict[str, list[Any]] = {
 
 
 def header(keys: dict[str, Any], count: int = 3) -> dict[str, Any]:
-    descriptor = {"uid": "d", "data_keys": keys, "object_keys": None, "configuration": []}
+    descriptor: dict[str, Any] = {
+        "uid": "d",
+        "data_keys": keys,
+        "object_keys": None,
+        "configuration": [],
+    }
     fields = {name: {"external": None, **key} for name, key in keys.items()}
     stream = {"name": "primary", "descriptors": ["d"], "event_count": count, "fields": fields}
     start = {"uid": UID, "hints": {"dimensions": [[["x"], "primary"], "odd", [[3], "primary"]]}}

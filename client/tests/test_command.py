@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import pty
+import select
 import subprocess
 import sys
 from pathlib import Path
@@ -98,3 +100,31 @@ def test_errors_are_one_line() -> None:
 
 def test_without_an_address_it_says_what_to_do() -> None:
     assert "DBSERVICE_URL" in _run("list", status=1)
+
+
+def test_a_person_signs_in_at_a_terminal(site: str, home: Path) -> None:
+    """A real one: a name, a password that is not shown, and signed in from then on."""
+    leader, follower = pty.openpty()
+    command = [COMMAND, "--url", site, "login"]
+    person = subprocess.Popen(
+        command, stdin=follower, stdout=follower, stderr=follower, start_new_session=True
+    )
+    os.close(follower)
+    seen = _until(leader, b"browser): ")
+    os.write(leader, b"alice\n")
+    seen += _until(leader, b"Password of alice: ")
+    os.write(leader, password_of("alice").encode() + b"\n")
+    seen += _until(leader, b"310002")
+    assert person.wait(60) == 0
+    os.close(leader)
+    assert password_of("alice").encode() not in seen
+    assert _run("whoami").startswith("alice\n")
+
+
+def _until(terminal: int, text: bytes) -> bytes:
+    seen = b""
+    while text not in seen:
+        ready, _, _ = select.select([terminal], [], [], 60)
+        assert ready, seen
+        seen += os.read(terminal, 4096)
+    return seen

@@ -200,6 +200,13 @@ def test_an_older_service_gives_whole_headers_for_a_table(
     assert "fields" not in server.asked[1].params
 
 
+def test_a_projection_that_is_refused_is_told(db: Database, script: Script) -> None:
+    wrong = {"fields": "start..name is no path"}
+    script.answers = [problem(400, "fields: start..name is no path", errors=wrong)]
+    with pytest.raises(ValueError, match="is no path"):
+        db.records(".name")
+
+
 def test_a_thousand_runs_are_one_request(db: Database, script: Script, server: Server) -> None:
     start = {"scan_id": 7, "time": 1.0}
     headers = [{"uid": str(n), "catalog": "csx", "start": start, "stop": None} for n in range(1000)]

@@ -10,6 +10,7 @@ import types
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 from conftest import FRAMES, password_of
 from servers import Answer, Asked, passing_on, plain, problem, serving
@@ -298,6 +299,36 @@ def test_the_real_service_begins_a_sign_in_by_code(
     with pytest.raises(KeyboardInterrupt):
         dbservice.connect(site).login(device=True)
     assert f"Open {site}/device/" in capsys.readouterr().err
+
+
+def _confirm(site: str, code: str, person: str) -> None:
+    """As a person does it in the browser."""
+    with httpx.Client(base_url=site, follow_redirects=True, headers={"Referer": site}) as browser:
+        names = {"login": person, "username": person, "password": password_of(person)}
+        page = browser.get(f"/login/?next=/device/?user_code={code}")
+        page = browser.post("/login/", data=names | _hidden(page.text))
+        page = browser.get("/device/", params={"user_code": code})
+        answer = {"answer": "confirm", "user_code": code}
+        browser.post("/device/", data=answer | _hidden(page.text)).raise_for_status()
+
+
+def _hidden(page: str) -> dict[str, str]:
+    return {"csrfmiddlewaretoken": page.split('csrfmiddlewaretoken" value="')[1].split('"')[0]}
+
+
+def test_a_person_confirms_the_code_at_the_real_service(
+    site: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def confirming(seconds: float) -> None:
+        code = capsys.readouterr().err.strip().rpartition(" ")[2]
+        if code:
+            _confirm(site, code, "bob")
+
+    monkeypatch.setattr("dbservice.auth.time.sleep", confirming)
+    db = dbservice.connect(site)
+    db.login(device=True)
+    assert db.whoami()["user"]["username"] == "bob"
+    assert dbservice.connect().whoami()["user"]["username"] == "bob"
 
 
 def test_a_second_factor_leads_to_the_browser(monkeypatch: pytest.MonkeyPatch) -> None:

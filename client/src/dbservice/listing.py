@@ -92,15 +92,21 @@ def projected(
         try:
             asked = yield from page(selection, cursor, size, wanted)
         except BadRequest as error:
-            if wanted is None or "fields" not in (error.about.get("errors") or {}):
+            if wanted is None or not _knows_no_fields(error):
                 raise
-            wanted = None  # an older service: whole documents then
+            wanted = None  # whole documents then
             continue
         found += asked.headers
         cursor = asked.cursor
         if cursor is None:
             break
     return found if limit is None else found[:limit]
+
+
+def _knows_no_fields(error: BadRequest) -> bool:
+    """Whether the service is an older one, which refuses the projection altogether."""
+    errors = error.about.get("errors")
+    return isinstance(errors, Mapping) and "is unknown" in str(errors.get("fields"))
 
 
 def count(selection: Selection) -> Steps[int]:
