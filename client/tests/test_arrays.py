@@ -12,7 +12,8 @@ from servers import Answer, Asked, array_answer, passing_on, serving
 
 import dbservice
 from dbservice import arrays, wire
-from dbservice.runs import Database, _array_again
+from dbservice.remote import Array, _array_again
+from dbservice.runs import Database
 from dbservice.session import Options, Session
 
 SMALL = np.arange(7 * 5 * 4, dtype="<u2").reshape(7, 5, 4)
@@ -41,7 +42,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wire, "backoff", lambda attempt: 0.01)
 
 
-def _array(url: str) -> "dbservice.runs.Array":
+def _array(url: str) -> Array:
     session = Session(Options(url, anonymous=True, progress=False))
     return _array_again(session, "headers/x/streams/primary/data/image/", "image", None)
 
