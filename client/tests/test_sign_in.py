@@ -81,10 +81,25 @@ def test_on_a_shared_machine_nothing_is_kept(site: str, home: Path) -> None:
     assert not (home / "config" / "dbservice" / "tokens.json").exists()
 
 
+def test_a_home_that_cannot_be_written_to_is_no_reason_to_fail(
+    site: str, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (home / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home / "file"))
+    db = dbservice.connect(site)
+    with pytest.warns(dbservice.BrokerWarning, match="until this program ends"):
+        db.login("bob", password_of("bob"))
+    db._session.auth._access = None
+    assert db.whoami()["user"]["username"] == "bob"
+    db.logout()
+
+
 def test_two_people_at_one_server(site: str) -> None:
     _signed_in(site, "bob")
     _signed_in(site, "alice")
     assert dbservice.connect(site, user="bob").whoami()["user"]["username"] == "bob"
+    assert dbservice.connect(site).whoami()["user"]["username"] == "alice"
+    dbservice.connect(site, user="bob").logout()
     assert dbservice.connect(site).whoami()["user"]["username"] == "alice"
 
 

@@ -110,10 +110,7 @@ class Auth:
             self._adopt(tokens)
             self._user = username or self._name()
             self._given, self.anonymous = None, False
-            self._refresh = None if remember else tokens["refresh"]
-            if remember:
-                refresh = tokens["refresh"]
-                self.store.remember(self.server, self._user, refresh, signed_in=True)
+            self._keep(self._user, tokens["refresh"], remember=remember, signed_in=True)
 
     def logout(self) -> None:
         """Ends the session at the service and forgets its tokens."""
@@ -148,11 +145,21 @@ class Auth:
             return False
         tokens = _content(response)
         self._adopt(tokens)
-        if remember:
-            self.store.remember(self.server, user, tokens["refresh"])
-        else:
-            self._refresh = tokens["refresh"]
+        self._keep(user, tokens["refresh"], remember=remember)
         return True
+
+    def _keep(self, user: str, refresh: str, *, remember: bool, signed_in: bool = False) -> None:
+        """For the next start if that is wanted and possible, else for this one."""
+        self._refresh = refresh
+        if not remember:
+            return
+        try:
+            self.store.remember(self.server, user, refresh, signed_in=signed_in)
+        except OSError as error:  # a home that cannot be written to
+            message = f"You stay signed in until this program ends: {error}"
+            warnings.warn(message, BrokerWarning, stacklevel=4)
+        else:
+            self._refresh = None
 
     def _post_patiently(self, path: str, body: Any) -> Response:
         """Waits while the service is busy; it has not looked at the token then."""

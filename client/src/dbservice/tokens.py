@@ -72,12 +72,15 @@ class TokenStore:
         if keyring is not None:
             with suppress(Exception):  # it may not be there
                 keyring.delete_password(_service(server), user)
+        if not self._at(self._read(), server):
+            return
         with self.locked("tokens"):
             content = self._read()
             entry = self._at(content, server)
-            if entry.get("tokens", {}).pop(user, None) or entry.get("user") == user:
-                entry.pop("user", None)
-                self._write(content)
+            entry.get("tokens", {}).pop(user, None)
+            if entry.get("user") == user:
+                del entry["user"]
+            self._write(content)
 
     @contextmanager
     def locked(self, name: str) -> Iterator[None]:
