@@ -39,7 +39,7 @@ def test_runs_by_all_their_names(tell: Tell, dan: Database) -> None:
         assert await db[148229] == await db[FRAMES[:8]]
         assert [run.uid for run in await db[[148229, -1]]] == [FRAMES, OPEN]
         assert [run.uid for run in await db[-3:]] == [run.uid for run in dan[-3:]]
-        assert (await db.first())[0].uid == dan.first()[0].uid
+        assert (await db.first()).uid == dan.first().uid
         with pytest.raises(KeyError):
             await db["0000000"]
 

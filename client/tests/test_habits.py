@@ -46,7 +46,11 @@ def test_a_slice_of_scan_numbers_says_what_to_do(dan: Database) -> None:
 
 
 def test_the_oldest_run_is_first(dan: Database) -> None:
-    assert dan.first()[0] == list(dan)[-1]
+    assert dan.last() == dan[-1]
+    assert dan.first(3)[0] == dan.first()
+    with pytest.raises(KeyError):
+        dan.search(plan_name="nosuch").last()
+    assert dan.first() == list(dan)[-1]
 
 
 # By scan number, uid, 8 characters
@@ -59,7 +63,7 @@ def test_a_run_by_scan_number_uid_and_eight_characters(dan: Database) -> None:
 def test_of_runs_with_the_same_number_the_newest_is_given(people: People) -> None:
     dan = people("dan")
     number = dan[-1].scan_id
-    assert dan[number].uid == dan.search(scan_id=number).last(1)[0].uid  # type: ignore[index]
+    assert dan[number].uid == dan.search(scan_id=number).last().uid  # type: ignore[index]
 
 
 def test_a_prefix_that_is_too_short_is_refused_without_a_request(
@@ -475,7 +479,7 @@ def test_streams_are_attributes_without_a_request(dan: Database, requests_of: Wa
 
 
 def test_a_run_of_a_list_asks_nothing_for_tab_and_repr(dan: Database, requests_of: Watch) -> None:
-    run = dan.search(uid=BASELINE).last()[0]
+    run = dan.search(uid=BASELINE).last()
     seen = requests_of(dan)
     dir(run)
     repr(run)

@@ -113,15 +113,27 @@ class Runs:
     async def count(self) -> int:
         return await self._session.do(listing.count(self._selection))
 
-    async def last(self, count: int = 1) -> list[Run]:
-        """The newest ones, newest first."""
-        newest = replace(self._selection, oldest_first=False)
-        return [self._run(h) for h in await self._session.do(listing.newest(newest, count))]
+    @overload
+    async def last(self, count: None = None) -> Run: ...
+    @overload
+    async def last(self, count: int) -> list[Run]: ...
+    async def last(self, count: int | None = None) -> Run | list[Run]:
+        """The newest run; of a count, that many, newest first."""
+        return await self._ends(count, oldest_first=False)
 
-    async def first(self, count: int = 1) -> list[Run]:
-        """The oldest ones, oldest first."""
-        oldest = replace(self._selection, oldest_first=True)
-        return [self._run(h) for h in await self._session.do(listing.newest(oldest, count))]
+    @overload
+    async def first(self, count: None = None) -> Run: ...
+    @overload
+    async def first(self, count: int) -> list[Run]: ...
+    async def first(self, count: int | None = None) -> Run | list[Run]:
+        """The oldest run; of a count, that many, oldest first."""
+        return await self._ends(count, oldest_first=True)
+
+    async def _ends(self, count: int | None, *, oldest_first: bool) -> Run | list[Run]:
+        ordered = replace(self._selection, oldest_first=oldest_first)
+        if count is None:
+            return self._run(await self._session.do(listing.only(ordered)))
+        return [self._run(h) for h in await self._session.do(listing.newest(ordered, count))]
 
     async def table(self, *columns: str, limit: int | None = 1000) -> Any:
         """A DataFrame of the newest runs."""

@@ -80,6 +80,14 @@ def newest(selection: Selection, count: int) -> Steps[list[Header]]:
     return found[:count]
 
 
+def only(selection: Selection) -> Steps[Header]:
+    """The first run of the list; NotFound if there is none."""
+    found = yield from newest(selection, 1)
+    if not found:
+        raise NotFound("There is no such run that you may read.")
+    return found[0]
+
+
 def projected(
     selection: Selection, fields: Sequence[str], limit: int | None
 ) -> Steps[list[Header]]:

@@ -142,15 +142,27 @@ class Runs:
     def count(self) -> int:
         return self._session.do(listing.count(self._selection))
 
-    def last(self, count: int = 1) -> list[Run]:
-        """The newest ones, newest first."""
-        newest = replace(self._selection, oldest_first=False)
-        return [self._run(h) for h in self._session.do(listing.newest(newest, count))]
+    @overload
+    def last(self, count: None = None) -> Run: ...
+    @overload
+    def last(self, count: int) -> list[Run]: ...
+    def last(self, count: int | None = None) -> Run | list[Run]:
+        """The newest run; of a count, that many, newest first."""
+        return self._ends(count, oldest_first=False)
 
-    def first(self, count: int = 1) -> list[Run]:
-        """The oldest ones, oldest first."""
-        oldest = replace(self._selection, oldest_first=True)
-        return [self._run(h) for h in self._session.do(listing.newest(oldest, count))]
+    @overload
+    def first(self, count: None = None) -> Run: ...
+    @overload
+    def first(self, count: int) -> list[Run]: ...
+    def first(self, count: int | None = None) -> Run | list[Run]:
+        """The oldest run; of a count, that many, oldest first."""
+        return self._ends(count, oldest_first=True)
+
+    def _ends(self, count: int | None, *, oldest_first: bool) -> Run | list[Run]:
+        ordered = replace(self._selection, oldest_first=oldest_first)
+        if count is None:
+            return self._run(self._session.do(listing.only(ordered)))
+        return [self._run(h) for h in self._session.do(listing.newest(ordered, count))]
 
     def table(self, *columns: str, limit: int | None = 1000) -> Any:
         """A DataFrame of the newest runs: one request for a thousand.
