@@ -14,20 +14,23 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes -
 demo: install frontend
 	@python -m demo.serve
 
-test: install frontend .venv-databroker/reader
+test: install frontend .venv-databroker/reader .venv-client/client
 	python -m pytest -n 2 --dist loadfile
+	cd client && ../.venv-client/bin/python -m pytest
 
 lint: install
 	ruff check .
 	ruff format --check .
 	mypy .
+	cd client && mypy src
 	PYTHONPATH=. lint-imports --no-cache
 	DJANGO_SETTINGS_MODULE=tests.settings python manage.py check --fail-level WARNING
 	DJANGO_SETTINGS_MODULE=tests.settings python manage.py makemigrations --check --dry-run
 	python -m tests.licences
 
 # After a change of pins, which stay in the .txt files.
-PINS := requirements requirements-dev requirements-ldap requirements-saml tests/parity/requirements
+PINS := requirements requirements-dev requirements-ldap requirements-saml tests/parity/requirements \
+  client/tests/requirements
 
 lock: | $(VENV)/bin/python
 	python -m venv var/lock && var/lock/bin/python -m pip install --quiet uv==0.13.9
@@ -65,6 +68,22 @@ $(VENV)/development: requirements-dev.lock | $(VENV)/bin/python
 .venv-databroker/reader: tests/parity/requirements.lock
 	$(PYTHON) -m venv .venv-databroker
 	.venv-databroker/bin/python $(INSTALL) -r $<
+	@touch $@
+
+# Our own client, as people get it: built as a wheel and installed where nothing else of ours is.
+CLIENT := $(shell find client/src client/pyproject.toml client/README.md -type f -not -name '*.pyc')
+
+.venv-client/client: $(CLIENT) .venv-client/libraries
+	rm -rf var/wheels
+	.venv-client/bin/python -m pip wheel --quiet --disable-pip-version-check --no-deps \
+	  --no-build-isolation --wheel-dir var/wheels ./client
+	.venv-client/bin/python -m pip install --quiet --disable-pip-version-check --no-deps \
+	  --force-reinstall var/wheels/*.whl
+	@touch $@
+
+.venv-client/libraries: client/tests/requirements.lock
+	$(PYTHON) -m venv .venv-client
+	.venv-client/bin/python $(INSTALL) -r $<
 	@touch $@
 
 SOURCES := $(shell find static/broker package.json package-lock.json -type f 2>/dev/null)

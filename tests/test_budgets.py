@@ -125,7 +125,8 @@ def test_work_ends_when_its_client_has_left(
 ) -> None:
     ours, theirs = socket.socketpair()
     with ours:
-        request = rf.get("/", **{"gunicorn.socket": ours})
+        request = rf.get("/")
+        request.META["gunicorn.socket"] = ours
         require_client(request)
         theirs.close()
         with pytest.raises(ClientLeft):
