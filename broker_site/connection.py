@@ -2,12 +2,24 @@
 
 import select
 import socket
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
 
 from django.http import HttpRequest
 
 
 class ClientLeft(Exception):
     """The client closed its connection; nobody waits for the answer."""
+
+
+Piece = TypeVar("Piece")
+
+
+def while_wanted(request: HttpRequest, pieces: Iterable[Piece]) -> Iterator[Piece]:
+    """The same pieces of work, as long as somebody waits for their result."""
+    for piece in pieces:
+        require_client(request)
+        yield piece
 
 
 def require_client(request: HttpRequest) -> None:

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from broker_site.connection import while_wanted
 from broker_site.parameters import Parameters, also_by_post, named
 from broker_site.problems import Problem
 from broker_site.timing import phase
@@ -89,8 +90,9 @@ class TableView(StreamView):
             return described(encoder.media_type, etag, name)
         with phase("read"):
             batches = Events(chosen.run).stream_batches(chosen.uids)
+            wanted = while_wanted(request._request, batches)
             columns = read_columns(
-                batches, fields, timestamps=given["timestamps"], groups=chosen.groups
+                wanted, fields, timestamps=given["timestamps"], groups=chosen.groups
             )
             dropped = columns.dropped
             pieces = started(encoder.encode(columns))

@@ -11,6 +11,8 @@ from zoneinfo import ZoneInfo
 from headers.queries import STOP, Query
 from policies.conditions import Filter, conjunction
 
+_DATE = re.compile(r"\d{4}|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+"""a year, or a day without dashes: as a number of seconds, it would be one of 1970"""
 EXIT_STATUSES = ("success", "abort", "fail", "open")
 STOP_WORDS = frozenset(
     re.findall(
@@ -118,11 +120,11 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def moment(text: str, zone: ZoneInfo) -> float:
-    """Epoch seconds of `2026`, `2026-07`, `2026-07-04`, ISO 8601 or an epoch number.
+    """Epoch seconds of `2026`, `2026-07`, `2026-07-04`, `20260704`, ISO 8601 or an epoch number.
 
     Without an offset, a date is one of the catalog's time zone. ValueError says what is accepted.
     """
-    if not re.fullmatch(r"\d{4}", text):
+    if not _DATE.fullmatch(text):
         try:
             number = float(text)
         except ValueError:

@@ -1,6 +1,8 @@
 """What the admin's pages of people and policies have in common: strictness and previews."""
 
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -70,6 +72,16 @@ def rehearse(change: Callable[[], bool], people: People, viewer: User) -> Report
     return what_changes(before, after, before_access, settings.CATALOGS)
 
 
+@dataclass
+class Preview:
+    """A change that is tried and undone, and what it saves."""
+
+    saved: Model | None = None
+
+
+_preview: ContextVar[Preview | None] = ContextVar("preview", default=None)
+
+
 class PreviewedAdmin(StrictAdmin):
     """Its change form has a button that tells who would gain and lose runs, before saving."""
 
@@ -89,19 +101,22 @@ class PreviewedAdmin(StrictAdmin):
         if request.method != "POST" or "_preview" not in request.POST:
             return super().changeform_view(request, object_id, form_url, extra_context)
         answers: list[Any] = []
+        preview = Preview()
 
         def save() -> bool:
-            request.__dict__["previewing"] = True
-            answers.append(
-                super(PreviewedAdmin, self).changeform_view(
-                    request, object_id, form_url, extra_context
+            token = _preview.set(preview)
+            try:
+                answers.append(
+                    super(PreviewedAdmin, self).changeform_view(
+                        request, object_id, form_url, extra_context
+                    )
                 )
-            )
+            finally:
+                _preview.reset(token)
             return bool(answers[-1].status_code == 302)
 
         def people() -> Iterable[User]:
-            saved = request.__dict__.get("saved_object")
-            obj = saved or (self.get_object(request, object_id) if object_id else None)
+            obj = preview.saved or (self.get_object(request, object_id) if object_id else None)
             return self.involved(obj) if obj else ()
 
         report = rehearse(save, people, person(request))
@@ -109,10 +124,11 @@ class PreviewedAdmin(StrictAdmin):
 
     def save_related(self, request: HttpRequest, form: Any, formsets: Any, change: bool) -> None:
         super().save_related(request, form, formsets, change)
-        request.__dict__["saved_object"] = form.instance
+        if preview := _preview.get():
+            preview.saved = form.instance
 
     def message_user(self, request: HttpRequest, *args: Any, **options: Any) -> None:
-        if not request.__dict__.get("previewing"):
+        if _preview.get() is None:
             super().message_user(request, *args, **options)
 
     def _previewed(self, request: HttpRequest, report: Report) -> HttpResponse:

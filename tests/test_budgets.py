@@ -131,9 +131,10 @@ def test_work_ends_when_its_client_has_left(
         theirs.close()
         with pytest.raises(ClientLeft):
             require_client(request)
-        url = f"/api/v1/headers/{recorder.run()}/export/"
-        with pytest.raises(ClientLeft):
-            acting_as("alice").get(url, **{"gunicorn.socket": ours})  # type: ignore[arg-type]
+        for path in ("export/", "streams/primary/table/"):
+            url = f"/api/v1/headers/{recorder.run()}/{path}"
+            with pytest.raises(ClientLeft):
+                acting_as("alice").get(url, **{"gunicorn.socket": ours})  # type: ignore[arg-type]
 
 
 # -- the budget of streamed bytes ------------------------------------------------------------------

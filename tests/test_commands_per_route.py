@@ -107,3 +107,34 @@ def test_an_index_on_time_and_id_serves_the_sort(
         assert [set(item) for item in behind] == [{"time"}, {"_id"}]
         assert set(where) == equal
         url = page["next"]
+
+
+def test_no_join_has_both_fields_and_a_pipeline(
+    acting_as: Actor, recorder: Recorder, commands: Commands
+) -> None:
+    """MongoDB before 5.0 refuses `$lookup` with localField and pipeline, as other servers do."""
+    uid = recorder.run(events=2)
+    recorder.descriptor(uid, name="other")
+    alice, dan = acting_as("alice"), acting_as("dan")
+    commands.sent.clear()
+    for path in (
+        *BASELINE,
+        "headers/{uid}/",
+        "headers/{uid}/documents/",
+        "headers/{uid}/export/",
+        "headers/{uid}/streams/",
+        "headers/{uid}/streams/primary/table/",
+        "headers/{uid}/streams/primary/data/det/",
+        'headers/?query={{"stop.x": 1, "descriptor.y": 2}}',
+    ):
+        for client in (alice, dan):
+            response = client.get("/api/v1/" + path.format(uid=uid))
+            assert response.status_code == 200
+            if response.streaming:
+                assert b"".join(response)
+    pipelines = [
+        event.command["pipeline"] for event in commands.sent if "pipeline" in event.command
+    ]
+    joins = [stage["$lookup"] for stages in pipelines for stage in stages if "$lookup" in stage]
+    assert joins
+    assert all(set(join) == {"from", "localField", "foreignField", "as"} for join in joins)
