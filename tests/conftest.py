@@ -26,7 +26,7 @@ from rest_framework.test import APIClient
 from demo.embedded_mongo import embedded_mongo
 from headers.catalogs import Catalog
 from headers.mongo import database, resting
-from policies import append_only
+from policies import append_only, audit
 from policies.models import Beamline, Membership, Proposal, User
 from policies.sessions import begin_session
 from tests import settings as test_settings
@@ -115,6 +115,7 @@ def _stored(model: type[Row], *rows: Row) -> tuple[Row, ...]:
 def people(db: None) -> People:
     """alice, bob, sue and dan with their proposals 310000, 310001 and the public 312000."""
     caches["counters"].clear()
+    audit.anonymous_refusals._begin = float("-inf")  # a new window
     password = make_password(PASSWORD)
     alice, bob, sue, dan = _stored(
         User,

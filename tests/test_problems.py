@@ -81,9 +81,11 @@ def test_every_error_is_a_problem_document(
 @pytest.mark.parametrize("method", ["post", "put", "patch", "delete"])
 @pytest.mark.parametrize("actor", ["alice", "dan", "nobody"])
 def test_nobody_writes(method: str, actor: str, acting_as: Actor, recorder: Recorder) -> None:
-    response = getattr(acting_as(actor), method)(URL, {"uid": "x"}, format="json")
-    assert response.status_code in (401, 403, 405)
-    assert response["Content-Type"] == "application/problem+json"
+    uid = recorder.run("312000")
+    for address in (f"{URL}{uid}/", f"{URL}{uid}/documents/"):
+        response = getattr(acting_as(actor), method)(address, {"uid": "x"}, format="json")
+        assert response.status_code in (401, 403, 405)
+        assert response["Content-Type"] == "application/problem+json"
 
 
 @pytest.mark.parametrize(
