@@ -20,10 +20,11 @@ from headers import views
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
 from headers.merged import MergedRuns
 from headers.metadata_tree import tree
-from headers.plotting import field_kind, plot_plan
+from headers.plotting import BASELINE, field_kind, holds_text, is_undescribed, plot_plan
 from headers.queries import parse_query
-from headers.repositories import Run
+from headers.repositories import Run, any_event
 from headers.selection import EXIT_STATUSES, Selection
+from headers.streams import uids_of
 from headers.summaries import label, summarize
 from policies.audit import record_read
 from policies.authentication import BrowserAuthentication
@@ -107,7 +108,7 @@ class RunPage(Page):
         Parameters.of(request)
         run = self.run(key)
         url = reverse("header-detail", args=[run.key or key])
-        streams = [_typed(run, stream) for stream in sorted(views.streams(run), key=_is_aside)]
+        streams = [_typed(run, stream) for stream in sorted(views.streams(run), key=_place)]
         context = {
             "run": run,
             "summary": summarize(run),
@@ -220,21 +221,26 @@ def _facet(
 # -- one run -------------------------------------------------------------------------------
 
 
-def _is_aside(stream: Mapping[str, Any]) -> bool:
+def _place(stream: Mapping[str, Any]) -> int:
     """What was recorded beside the measurement proper is shown after it."""
-    return bool(stream["name"] != "primary")
+    return {"primary": 0, BASELINE: 2}.get(stream["name"], 1)
 
 
 def _typed(run: Run, stream: dict[str, Any]) -> dict[str, Any]:
-    """The stream with what else the data keys tell of the type of its arrays."""
+    """The stream with what data keys and, where these do not, values tell of its arrays' types."""
     keys: dict[str, Any] = {}
-    for descriptor in run.descriptors:
-        if descriptor.get("uid") in stream["descriptors"]:
-            keys |= descriptor.get("data_keys") or {}
+    own = [doc for doc in run.descriptors if doc.get("uid") in stream["descriptors"]]
+    for descriptor in own:
+        keys |= descriptor.get("data_keys") or {}
     fields = {
         name: field | {"dtype_numpy": keys[name].get("dtype_numpy")}
         for name, field in stream["fields"].items()
     }
+    if undescribed := [name for name, field in fields.items() if is_undescribed(field)]:
+        data = any_event(run, uids_of(own)).get("data")
+        values = data if isinstance(data, dict) else {}
+        for name in undescribed:
+            fields[name]["holds_text"] = holds_text(values.get(name))
     return stream | {"fields": fields}
 
 
@@ -245,6 +251,7 @@ def _stream(run: Run, run_url: str, stream: dict[str, Any]) -> dict[str, Any]:
         {"name": name, "kind": kinds[name], **field} for name, field in stream["fields"].items()
     ]
     arrays = [name for name in kinds if kinds[name] in ("image", "line")]
+    columns = [name for name in kinds if kinds[name] in ("number", "text")]
     events = stream["event_count"]
     return {
         "name": stream["name"],
@@ -252,10 +259,11 @@ def _stream(run: Run, run_url: str, stream: dict[str, Any]) -> dict[str, Any]:
         "event_count": events,
         "url": url,
         "fields": fields,
-        # A baseline is read once before and once after: to compare, not to draw.
-        "plan": None if stream["name"] == "baseline" else plot_plan(run, stream),
+        "plan": plot_plan(run, stream),
         "arrays": [{"name": name, "kind": kinds[name]} for name in arrays],
-        "table_fields": json.dumps([name for name in kinds if kinds[name] in ("number", "text")]),
+        "aside": stream["name"] == BASELINE,
+        "table_fields": json.dumps(columns) if columns else None,
+        "recorded_elsewhere": bool(kinds) and set(kinds.values()) == {"unavailable"},
         "tables": table_downloads(url, stream),
         "array_downloads": [
             (name, array_downloads(url, name, stream["fields"][name], events)) for name in arrays

@@ -464,6 +464,15 @@ def referenced_fields(run: Run) -> set[tuple[str, str]]:
     }
 
 
+def any_event(run: Run, descriptors: Iterable[str]) -> Doc:
+    """An event of one of these descriptors of the run, {} if there is none."""
+    where: Filter = {"descriptor": {"$in": list(descriptors)}}
+    with asking(run.catalog):
+        found = metadata(run.catalog).event.find(where).limit(1).max_time_ms(query_milliseconds())
+        # In a list a descriptor matches, too.
+        return next((event for event in found if type(event["descriptor"]) is str), {})
+
+
 def _keyset(times: dict[str, Any], after: Position | None, newest_first: bool) -> Filter:
     """Bounds for what lies behind a position. `time` is bounded on its own, for the index."""
     if after is None:

@@ -226,6 +226,10 @@ def field(dtype: str = "number", shape: Any = (), **more: Any) -> dict[str, Any]
         (field("array", (256, 256, 0), external="FILESTORE:"), "image"),
         (field("array", (), external="FILESTORE:"), "image"),
         (field("array", (4, 4), external="STREAM:", available=False), "unavailable"),
+        (field("array", (2,), holds_text=True), "text"),
+        (field("array", (2,), dtype_numpy="<U20"), "text"),
+        (field("array", (2,), dtype_numpy="|O"), "text"),
+        (field("array", (2,), dtype_numpy="<f8"), "line"),
     ],
 )
 def test_a_field_is_shown_by_what_its_data_key_says(described: dict[str, Any], kind: str) -> None:
@@ -260,3 +264,42 @@ def test_hints_choose_the_plot(recorder: Recorder) -> None:
     count = plot_plan(run_of(recorder, hints={"dimensions": [[["time"], "primary"]]}), STREAM)
     assert count is not None
     assert (count["kind"], count["x"]) == ("lines", "time")
+
+
+def signals(run: Run, *fields: str, name: str = "primary") -> list[str] | None:
+    plan = plot_plan(run, {"name": name, "fields": {field_name: field() for field_name in fields}})
+    return list(plan["signals"]) if plan else None
+
+
+def test_what_was_moved_is_no_signal(recorder: Recorder) -> None:
+    """Neither the second motor of a dimension nor what else its device reads."""
+    dimensions = [[["x", "y"], "primary"]]
+    run = run_of(recorder, hints={"dimensions": dimensions}, motors=["mx", "my"])
+    run.descriptors[0]["hints"] = {"my": {"fields": ["y"]}, "mx": {"fields": ["x"]}}
+    run.descriptors[0]["object_keys"] = {"mx": ["x", "x_setpoint"], "my": ["y", "y_setpoint"]}
+    assert signals(run, "x", "x_setpoint", "y", "y_setpoint", "counts") == ["counts"]
+    assert signals(run, "x", "x_setpoint", "y", "y_setpoint") is None
+
+
+@pytest.mark.parametrize(
+    "current",
+    ["ring_current", "RingCurrent", "sr_current", "SR-beam-current", "beam_current", "DCCT_mean"],
+)
+def test_the_ring_current_is_drawn_only_where_nothing_else_is(
+    recorder: Recorder, current: str
+) -> None:
+    run = run_of(recorder)
+    run.descriptors[0]["hints"] = {current: {"fields": [current]}}
+    assert signals(run, current, "diode") == ["diode"]
+    assert signals(run, current) == [current]
+    run.descriptors[0]["hints"] |= {"det": {"fields": ["det"]}}
+    assert signals(run, current, "det", "diode") == ["det"]
+
+
+@pytest.mark.parametrize("name", ["string_current", "sample_current", "current_x", "stirring"])
+def test_other_currents_are_signals(recorder: Recorder, name: str) -> None:
+    assert signals(run_of(recorder), name, "other") == [name, "other"]
+
+
+def test_a_baseline_has_no_plot(recorder: Recorder) -> None:
+    assert signals(run_of(recorder), "det", name="baseline") is None

@@ -1,54 +1,70 @@
-// A grid scan as a map: each event's value at the place its motors say, however the grid was walked.
+// A scan of two motors: a map where the measured positions make a grid, else curves.
+import { boundsOf, gridOf } from "./axes.js";
 import { columnOf, getTable } from "./data.js";
 import { labelled, make, select, visible } from "./dom.js";
 import { Picture } from "./image.js";
+import { Lines } from "./lines.js";
 
 export class Grid {
-  constructor(root, streamUrl, plan) {
-    Object.assign(this, { root, streamUrl, plan });
-    this.picture = new Picture(root, { upwards: true, describe: "Map" });
+  constructor(root, streamUrl, plan, zone) {
+    Object.assign(this, { root, streamUrl, plan, zone });
     this.signal = select(plan.signals.map((name) => [name, visible(name)]), plan.signals[0]);
     this.signal.addEventListener("change", () => this.load());
     this.points = make("span", { className: "dim" });
+    this.asMap();
+  }
+
+  asMap() {
+    const place = make("div");
+    this.root.replaceChildren(place);
+    this.lines = null;
+    this.picture = new Picture(place, { upwards: true, describe: "Map" });
     this.picture.above.append(labelled("Signal", this.signal), this.points);
   }
 
+  asLines(slow, fast) {
+    const still = (positions) => positions.every((position) => position === positions[0]);
+    const x = still(slow) ? this.plan.fast : still(fast) ? this.plan.slow : "time";
+    const place = make("div");
+    this.root.replaceChildren(place);
+    this.lines = new Lines(place, this.streamUrl, { ...this.plan, x }, this.zone);
+  }
+
   async load() {
-    const { slow, fast } = this.plan;
-    const name = this.signal.value;
+    const names = [this.plan.slow, this.plan.fast, this.signal.value];
     try {
-      const columns = await getTable(this.streamUrl, [slow, fast, name]);
-      this.draw(columns[columnOf(slow)], columns[columnOf(fast)], columns[columnOf(name)]);
+      const columns = await getTable(this.streamUrl, names);
+      await this.draw(...names.map((name) => columns[columnOf(name)]));
     } catch (error) {
-      this.picture.fail(error);
+      (this.lines ?? this.picture).fail(error);
+      this.root.dataset.state = "failed";
     }
   }
 
-  draw(slow, fast, signal) {
-    const [height, width] = this.plan.shape;
-    const [rows, columns] = [this.positions(0, slow, height), this.positions(1, fast, width)];
-    const values = new Float64Array(height * width).fill(NaN);
-    for (let at = 0; at < signal.length; at++) {
-      const row = nearest(rows, slow[at]);
-      const column = nearest(columns, fast[at]);
-      if (row >= 0 && column >= 0 && signal[at] !== null) values[row * width + column] = signal[at];
+  async draw(slow, fast, signal) {
+    const grid = gridOf(slow, fast, this.plan.shape);
+    if (grid) {
+      if (this.lines) this.asMap();
+      this.show(grid, signal);
+    } else {
+      if (!this.lines) this.asLines(slow, fast);
+      await this.lines.load(true);
     }
-    const name = (field) => visible(field) + (this.plan.units[field] ? ` (${visible(this.plan.units[field])})` : "");
-    this.points.textContent = `${signal.length} of ${height * width} points`;
-    this.picture.show({ width, height, values, rows, columns, xName: name(this.plan.fast), yName: name(this.plan.slow) });
+    this.root.dataset.state = this.lines?.root.dataset.state ?? "drawn";
   }
 
-  /** Where the points of an axis are: as planned, else evenly over what was measured. */
-  positions(axis, measured, count) {
-    const known = measured.filter((value) => value !== null);
-    const [first, last] = this.plan.extents?.[axis] ?? [Math.min(...known), Math.max(...known)];
-    return Array.from({ length: count }, (_, i) => first + ((last - first) * i) / Math.max(1, count - 1));
+  /** Of points at the same place, the last one that has a value is shown. */
+  show({ rows, columns, cell, places }, signal) {
+    const values = new Float64Array(rows.length * columns.length).fill(NaN);
+    cell.forEach((at, i) => { if (at >= 0 && signal[i] !== null) values[at] = signal[i]; });
+    const { shape, units, slow, fast } = this.plan;
+    const name = (field) => visible(field) + (units[field] ? ` (${visible(units[field])})` : "");
+    const planned = shape && shape[0] * shape[1] > signal.length ? ` of ${shape[0] * shape[1]}` : "";
+    const repeated = places < signal.length ? ` at ${places} places` : "";
+    this.points.textContent = `${signal.length}${planned} points${repeated}`;
+    this.picture.show({
+      width: columns.length, height: rows.length, values, rows, columns,
+      rowBounds: boundsOf(rows), columnBounds: boundsOf(columns), xName: name(fast), yName: name(slow),
+    });
   }
-}
-
-function nearest(positions, value) {
-  if (value === null || !positions.length) return -1;
-  const span = positions[positions.length - 1] - positions[0];
-  const at = span ? Math.round(((value - positions[0]) / span) * (positions.length - 1)) : 0;
-  return at >= 0 && at < positions.length ? at : -1;
 }

@@ -1,9 +1,28 @@
 // A picture of numbers: a detector frame or a map. Colours, contrast, a profile through any point.
-// `root.plotted` tells what is drawn: {width, height, values, low, high}.
+// `root.plotted` tells what is drawn: {width, height, values, rows, columns, low, high}.
 import uPlot from "uplot";
 import { COLOUR_MAPS, colourTable, contrast, levels } from "./colours.js";
 import { axisStyle, ticked } from "./lines.js";
 import { checkbox, labelled, make, number, onTheme, resolved, select } from "./dom.js";
+
+const UNEVEN_PIXELS = 600;
+
+/** The cell that a part (0 … 1) of the way along an axis is in. */
+function cellAt(part, count, bounds) {
+  const value = bounds && bounds[0] + part * (bounds[count] - bounds[0]);
+  const cell = bounds ? bounds.findIndex((bound) => bound > value) - 1 : Math.floor(part * count);
+  return cell < 0 && part > 0 ? count - 1 : Math.min(count - 1, Math.max(0, cell));
+}
+
+/** The part of the way along an axis that a cell's position is at. */
+const partOf = (cell, count, bounds, positions) =>
+  bounds ? (positions[cell] - bounds[0]) / (bounds[count] - bounds[0]) : (cell + 0.5) / count;
+
+/** The cell of each pixel along an axis: one for each, or as wide as they are. */
+function pixelCells(count, bounds) {
+  const pixels = bounds ? Math.max(count, UNEVEN_PIXELS) : count;
+  return Array.from({ length: pixels }, (_, i) => cellAt((i + 0.5) / pixels, count, bounds));
+}
 
 export class Picture {
   /** `upwards`: the first row is at the bottom, as on a graph. */
@@ -53,7 +72,10 @@ export class Picture {
     new ResizeObserver(() => this.chart?.setSize(this.profileSize())).observe(this.profile);
   }
 
-  /** data: {width, height, values (row by row), aspect?, rows?: y of each row, columns?: x of each column, xName, yName} */
+  /**
+   * data: {width, height, values (row by row), aspect?, rows?: y of each row, columns?: x of each column,
+   * rowBounds?, columnBounds?: ascending bounds of cells that are not evenly wide, xName, yName}
+   */
   show(data) {
     this.data = data;
     const inside = this.cursor && this.cursor.row < data.height && this.cursor.column < data.width;
@@ -76,35 +98,36 @@ export class Picture {
   }
 
   draw() {
-    const { width, height, values, aspect } = this.data;
+    const { width, height, values, aspect, rows, columns, rowBounds, columnBounds } = this.data;
     if (!this.manual) [this.low.value, this.high.value] = contrast(values).map((value) => +value.toPrecision(6));
     const [low, high] = [Number(this.low.value), Number(this.high.value)];
     const table = colourTable(this.map.value);
     const found = levels(values, low, high, this.log.checked);
-    const pixels = new ImageData(width, height);
-    for (let at = 0; at < found.length; at++) {
-      if (found[at] < 0) continue; // no value: see-through
-      const row = Math.floor(at / width);
-      const to = (this.upwards ? height - 1 - row : row) * width + (at % width);
-      pixels.data.set(table.subarray(found[at] * 4, found[at] * 4 + 4), to * 4);
-    }
-    Object.assign(this.canvas, { width, height });
+    const [across, down] = [pixelCells(width, columnBounds), pixelCells(height, rowBounds)];
+    if (this.upwards) down.reverse();
+    const pixels = new ImageData(across.length, down.length);
+    down.forEach((row, y) => across.forEach((column, x) => {
+      const level = found[row * width + column];
+      if (level < 0) return; // no value: see-through
+      pixels.data.set(table.subarray(level * 4, level * 4 + 4), (y * across.length + x) * 4);
+    }));
+    Object.assign(this.canvas, { width: across.length, height: down.length });
     this.canvas.style.aspectRatio = aspect ?? Math.min(3, Math.max(0.4, width / height));
     this.canvas.getContext("2d").putImageData(pixels, 0, 0);
     this.bar.getContext("2d").putImageData(new ImageData(table, 256, 1), 0, 0);
     [this.lowText.textContent, this.highText.textContent] = [number(low), number(high)];
     this.canvas.setAttribute("aria-label", `${this.describe}, ${width} by ${height} values; arrow keys move the point that is read`);
-    this.root.plotted = { kind: "picture", width, height, values, low, high };
+    this.root.plotted = { kind: "picture", width, height, values, rows, columns, low, high };
     this.root.dataset.state = "drawn";
     this.drawProfile();
   }
 
   place(event) {
     const box = this.canvas.getBoundingClientRect();
-    const part = (offset, size, count) => Math.min(count - 1, Math.max(0, Math.floor((offset / size) * count)));
-    const column = part(event.clientX - box.left, box.width, this.data.width);
-    const row = part(event.clientY - box.top, box.height, this.data.height);
-    return { column, row: this.upwards ? this.data.height - 1 - row : row };
+    const { width, height, rowBounds, columnBounds } = this.data;
+    const part = (offset, size) => Math.min(1, Math.max(0, offset / size));
+    const [x, y] = [part(event.clientX - box.left, box.width), part(event.clientY - box.top, box.height)];
+    return { column: cellAt(x, width, columnBounds), row: cellAt(this.upwards ? 1 - y : y, height, rowBounds) };
   }
 
   hover(event) {
@@ -172,10 +195,10 @@ export class Picture {
   }
 
   markCursor() {
-    const { width, height } = this.data;
-    const row = this.upwards ? height - 1 - this.cursor.row : this.cursor.row;
+    const { width, height, rows, columns, rowBounds, columnBounds } = this.data;
+    const y = partOf(this.cursor.row, height, rowBounds, rows);
     this.mark.hidden = false;
-    this.mark.style.left = `${((this.cursor.column + 0.5) / width) * 100}%`;
-    this.mark.style.top = `${((row + 0.5) / height) * 100}%`;
+    this.mark.style.left = `${partOf(this.cursor.column, width, columnBounds, columns) * 100}%`;
+    this.mark.style.top = `${(this.upwards ? 1 - y : y) * 100}%`;
   }
 }

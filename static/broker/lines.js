@@ -11,6 +11,18 @@ export function axisStyle() {
   return { stroke: resolved("--dim"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { stroke: resolved("--line"), width: 1 } };
 }
 
+/** A path through the points in the order they were recorded, broken where there is no value. */
+const recorded = (x, y) => (chart) => {
+  const stroke = new Path2D();
+  y.forEach((value, i) => {
+    if (value === null) return;
+    const to = [chart.valToPos(x[i], "x", true), chart.valToPos(value, "y", true)];
+    if (i && y[i - 1] !== null) stroke.lineTo(...to);
+    else stroke.moveTo(...to);
+  });
+  return { stroke };
+};
+
 /** As wide as the longest number on it. */
 export const ticked = {
   values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))),
@@ -77,8 +89,6 @@ export class Lines {
     const names = this.chosen;
     const x = this.column(this.x.value);
     const usable = x.map((value, at) => at).filter((at) => x[at] !== null);
-    // uPlot needs ascending x; a scan may have gone down, or to and fro.
-    if (usable.some((at, i) => i && x[at] < x[usable[i - 1]])) usable.sort((a, b) => x[a] - x[b]);
     const pick = (values) => usable.map((at) => values[at]);
     const series = Object.fromEntries(names.map((name) => [name, pick(this.column(name))]));
     this.show(pick(x), series);
@@ -90,6 +100,11 @@ export class Lines {
     this.chart?.destroy();
     this.place.replaceChildren();
     const names = Object.keys(series);
+    const drawn = names.map((name) => (this.log.checked ? series[name].map((v) => (v > 0 ? v : null)) : series[name]));
+    // A scan may go down, or to and fro; uPlot finds the point under the cursor among ascending x only.
+    const order = x.map((_, i) => i).sort((a, b) => x[a] - x[b]);
+    const ascending = order.every((i, n) => i === n);
+    const sorted = (values) => order.map((i) => values[i]);
     const unit = (name) => (this.plan.units[name] ? ` (${visible(this.plan.units[name])})` : "");
     const time = this.x.value === "time";
     const one = names.length === 1 ? visible(names[0]) + unit(names[0]) : "";
@@ -108,11 +123,12 @@ export class Lines {
           stroke: resolved(SERIES[at % SERIES.length]),
           width: 1.5,
           dash: at >= SERIES.length ? [6, 4] : undefined,
+          paths: ascending ? undefined : recorded(x, drawn[at]),
           points: { show: x.length <= POINTS_BELOW, size: 5 },
           value: (_, value) => number(value),
         })),
       ],
-    }, [x, ...names.map((name) => (this.log.checked ? series[name].map((v) => (v > 0 ? v : null)) : series[name]))], this.place);
+    }, [x, ...drawn].map(sorted), this.place);
     this.place.setAttribute("aria-label", `${names.map(visible).join(", ")} over ${visible(this.x.value)}, ${x.length} points`);
   }
 }

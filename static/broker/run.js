@@ -29,11 +29,12 @@ class Stream {
 
   plot(place, url, zone) {
     const plan = JSON.parse(this.section.querySelector("script[type='application/json']").textContent);
-    this.parts.push(plan.kind === "map" ? new Grid(place, url, plan) : new Lines(place, url, plan, zone));
+    this.parts.push(plan.kind === "map" ? new Grid(place, url, plan, zone) : new Lines(place, url, plan, zone));
   }
 
   table(url, zone) {
     const fold = this.section.querySelector("[data-table]");
+    if (!fold) return; // nothing of the stream is in a table
     const fields = JSON.parse(fold.dataset.table);
     let shown = null;
     const show = () => {

@@ -4,6 +4,7 @@ import { make, number, visible } from "./dom.js";
 
 const MAX_EVENTS = 100_000;
 const PAGE = 50;
+const SHOWN_TEXTS = 8;
 
 export class EventTable {
   constructor(root, streamUrl, fields, events, zone) {
@@ -75,6 +76,9 @@ export class EventTable {
   cell(name, value) {
     if (name === "time" && value !== null) return make("td", { className: "num nowrap", textContent: this.clock.format(value * 1000) });
     if (typeof value === "string") return make("td", {}, make("bdi", { textContent: visible(value) }));
+    if (Array.isArray(value) && value.length <= SHOWN_TEXTS && value.every((item) => typeof item === "string")) {
+      return make("td", {}, make("bdi", { textContent: value.map(visible).join(", ") }));
+    }
     if (value !== null && typeof value === "object") return make("td", { className: "dim", textContent: `${value.length} values` });
     return make("td", { className: "num", textContent: number(value) });
   }

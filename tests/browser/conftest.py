@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from pymongo import MongoClient
 
 from demo.people import password_of
 
@@ -111,6 +113,35 @@ def chromium(_tools: None) -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         yield browser
         browser.close()
+
+
+Record = Callable[[list[dict[str, Any]]], str]
+
+
+@pytest.fixture
+def record(site: str) -> Iterator[Record]:
+    """record(documents) puts a run of alice's into the demo's csx until the end of the test.
+
+    documents: [{"collection": ..., "document": ...}, ...], as in tests/cases. Returns the uid.
+    """
+    folder = ROOT / "var" / "tests" / f"site-{os.getpid()}"
+    catalog = tomllib.loads((folder / "catalogs.toml").read_text())["catalogs"]["csx"]
+    inserted: list[tuple[str, Any]] = []
+    with MongoClient[Any](catalog["metadata"]) as client:
+        database = client.get_default_database()
+
+        def insert(documents: list[dict[str, Any]]) -> str:
+            for item in documents:
+                name, document = item["collection"], dict(item["document"])
+                if name == "run_start":
+                    document["data_session"] = "pass-310000"
+                key = database[name].insert_one(document).inserted_id
+                inserted.append((name, key))
+            return str(documents[0]["document"]["uid"])
+
+        yield insert
+        for name, key in inserted:
+            database[name].delete_one({"_id": key})
 
 
 class Visitor:
