@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
@@ -43,6 +44,9 @@ set -eEuo pipefail
 trap 'echo "failed: $BASH_COMMAND" >&2' ERR
 # What would be installed and built is what the tests run with.
 OLD="-o install -o frontend -o .venv/service -o static/bundled/.built"
+pip() { # Looks whether it would find the project; installing is the client's own tests'.
+  [ "$1" = install ] && [ -f "${2%%[*}/pyproject.toml" ]
+}
 curl() { command curl --fail-with-body --show-error "$@"; }
 make() {
   if [ "$1" != serve ]; then command make $OLD "$@"; return; fi
@@ -143,7 +147,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
         demo = subprocess.Popen(
             ["make", "-o", "install", "-o", "frontend", "demo", f"PORT={port}"],
             cwd=folder,
-            env=clean_environment(),
+            env=clean_environment() | {"BROKER_WORKERS": "1"},
             stdout=log,
             stderr=log,
             start_new_session=True,
@@ -170,13 +174,27 @@ def test_the_first_steps_with_curl_answer(clone: Clone) -> None:
     assert (clone.folder / "run.h5").read_bytes().startswith(b"\x89HDF")
 
 
-def test_the_notebook_reads_a_table(clone: Clone) -> None:
+def test_the_python_client_reads_a_table(clone: Clone) -> None:
     (code,) = blocks(README, "python")
-    code = code.rstrip().replace("\npyarrow.ipc", "\ntable = pyarrow.ipc")
-    (clone.folder / "notebook.py").write_text(
-        code.replace("127.0.0.1:8000", f"127.0.0.1:{clone.port}") + "\nprint(len(table))\n"
+    code = code.replace("run.table()", "print(len(run.table()), 'rows')")
+    (clone.folder / "first.py").write_text(
+        code.replace("127.0.0.1:8000", f"127.0.0.1:{clone.port}")
     )
-    assert int(clone.run(".venv/bin/python notebook.py")) > 0
+    printed = clone.run(
+        ".venv/bin/python first.py",
+        PYTHONPATH=str(clone.folder / "client/src"),
+        XDG_CONFIG_HOME=str(clone.folder / "var"),
+        DBSERVICE_TOKEN=_token(clone.port),  # it asks for a password at a terminal
+    )
+    assert int(printed.split()[0]) > 0
+
+
+def _token(port: int) -> str:
+    body = json.dumps({"username": "alice", "password": "alice-demo-2026"}).encode()
+    address = f"http://127.0.0.1:{port}/api/v1/auth/token/"
+    request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=20) as response:
+        return str(json.load(response)["access"])
 
 
 def test_a_facility_is_set_up_as_the_readme_says(clone: Clone) -> None:
@@ -186,6 +204,7 @@ def test_a_facility_is_set_up_as_the_readme_says(clone: Clone) -> None:
     printed = clone.run(
         "\n".join(commands) + "\n",
         PORT=str(free_port()),
+        BROKER_WORKERS="1",
         **{f"DJANGO_SUPERUSER_{name}": value for name, value in superuser.items()},
     )
     for line in ("ok     indexes present", "+ user alice", "Superuser created", "310000"):
