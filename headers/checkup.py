@@ -1,12 +1,15 @@
 """Is a catalog's database as the service needs it? Looks only, and changes nothing."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
 from typing import Any
+
+from pymongo.errors import OperationFailure
 
 from events.assets import OutsideRoots, Resource, Roots, allowed, installed_handlers
 from headers.catalogs import EMBEDDED, Catalog
@@ -30,6 +33,8 @@ MADE_BY_SUITCASE = {"data_session"}
 SAMPLED_SPECS = 10_000
 SAMPLED_FILES = 25
 SHOWN = 5
+OLDEST, NEWEST = (4, 4), (8, 0)
+"""versions of MongoDB that are supported"""
 
 Keys = tuple[tuple[str, int], ...]
 
@@ -55,6 +60,8 @@ class Index:
     keys: Keys
     needed: bool = True
     """else it only makes some questions faster"""
+    unique: bool = False
+    """suitcase-mongo makes it so; without it a document can be there twice"""
 
     def __str__(self) -> str:
         return f"{self.collection} ({', '.join(f'{name} {order}' for name, order in self.keys)})"
@@ -62,13 +69,16 @@ class Index:
 
 def check_catalog(catalog: Catalog, overrides: Iterable[str] = ()) -> list[Finding]:
     """What an operator should know of a catalog. `overrides` are uids whose proposal was set."""
-    checks = (_collections, _indexes, _handlers, _files, partial(_runs, overrides=overrides))
+    checks = (
+        *(_server, _collections, _indexes, _times, _handlers, _roots, _files),
+        partial(_runs, overrides=overrides),
+    )
     return _checked(catalog, [partial(check, catalog) for check in checks])
 
 
 def check_quickly(catalog: Catalog) -> list[Finding]:
-    """What takes no look at every run: collections, indexes and handlers."""
-    checks = (_collections, _indexes, _handlers)
+    """What takes no look at every run: server, collections, indexes and handlers."""
+    checks = (_server, _collections, _indexes, _handlers)
     return _checked(catalog, [partial(check, catalog) for check in checks])
 
 
@@ -88,13 +98,15 @@ def _checked(catalog: Catalog, checks: Iterable[Callable[[], Iterator[Finding]]]
 
 def missing_indexes(catalog: Catalog) -> list[Index]:
     """The indexes of `wanted_indexes` that the databases lack."""
-    missing = []
+    return [index for index, serving in _indexes_there(catalog) if not serving]
+
+
+def _indexes_there(catalog: Catalog) -> Iterator[tuple[Index, list[Mapping[str, Any]]]]:
+    """The wanted indexes, each with those of the database that serve it."""
     for index in wanted_indexes(catalog):
         with asking(catalog):
             there = database(index.uri)[index.collection].index_information().values()
-        if not any(_serves([tuple(key) for key in known["key"]], index.keys) for known in there):
-            missing.append(index)
-    return missing
+        yield index, [known for known in there if _serves(known, index.keys)]
 
 
 def wanted_indexes(catalog: Catalog) -> list[Index]:
@@ -125,6 +137,8 @@ def _wanted_embedded(catalog: Catalog) -> list[Index]:
 
 
 def _always_wanted(catalog: Catalog) -> list[Index]:
+    unique = {"run_start": "uid", "run_stop": "run_start", "datum": "datum_id"}
+    unique |= dict.fromkeys(("event_descriptor", "event"), "uid")
     metadata: dict[str, list[Keys]] = {
         "run_start": [(("uid", 1),), (("scan_id", 1),), (("time", -1), ("_id", -1))],
         "run_stop": [(("run_start", 1),)],
@@ -136,7 +150,7 @@ def _always_wanted(catalog: Catalog) -> list[Index]:
         "datum": [(("datum_id", 1),), (("resource", 1),)],
     }
     return [
-        Index(uri, collection, keys)
+        Index(uri, collection, keys, unique=keys == ((unique.get(collection), 1),))
         for uri, wanted in ((catalog.metadata, metadata), (catalog.assets, assets))
         for collection, several in wanted.items()
         for keys in several
@@ -149,16 +163,41 @@ def without_proposal(catalog: Catalog, overrides: Iterable[str] = ()) -> Filter:
     return conjunction(Not(names_one).mongo(), Not(RunIn(frozenset(overrides))).mongo())
 
 
-def _serves(there: list[tuple[str, Any]], wanted: Keys) -> bool:
-    """An index also serves its own beginning, and every order turned round."""
-    begins = tuple(there[: len(wanted)])
+def _serves(there: Mapping[str, Any], wanted: Keys) -> bool:
+    """An index also serves its own beginning, and every order turned round.
+
+    One of some documents only, or of another order of texts, serves no question that is asked.
+    """
+    if {"partialFilterExpression", "collation"} & set(there) or there.get("hidden"):
+        return False
+    begins = tuple(tuple(key) for key in there["key"][: len(wanted)])
     return begins in (wanted, tuple((name, -order) for name, order in wanted))
+
+
+def _is_unique(there: Mapping[str, Any], wanted: Keys) -> bool:
+    return bool(there.get("unique")) and len(there["key"]) == len(wanted)
 
 
 def _ping(catalog: Catalog) -> None:
     for uri in {catalog.metadata, catalog.assets}:
         with asking(catalog):
             database(uri).command("ping")
+
+
+def _server(catalog: Catalog) -> Iterator[Finding]:
+    for uri in dict.fromkeys((catalog.metadata, catalog.assets)):
+        with asking(catalog):
+            version = str(database(uri).client.server_info()["version"])
+        yield _version_finding(version)
+
+
+def _version_finding(version: str) -> Finding:
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    if number < OLDEST:
+        return Finding(Level.WRONG, f"MongoDB {version}: older than 4.4, which is needed")
+    if number > NEWEST:
+        return Finding(Level.NOTE, f"MongoDB {version}: newer than 8.0; 4.4 to 8.0 are supported")
+    return Finding(Level.OK, f"MongoDB {version}")
 
 
 def _collections(catalog: Catalog) -> Iterator[Finding]:
@@ -169,7 +208,10 @@ def _collections(catalog: Catalog) -> Iterator[Finding]:
         (catalog.assets, EMBEDDED_ASSETS if embedded else ASSETS, Level.NOTE),
     ):
         with asking(catalog):
-            there = database(uri).list_collection_names()
+            there = {found["name"]: found for found in database(uri).list_collections()}
+        if own := [name for name in wanted if _has_own_collation(there.get(name, {}))]:
+            text = f"collections with a collation, which compare texts loosely: {', '.join(own)}"
+            yield Finding(Level.WRONG, text)
         if not embedded and "header" in there and "run_start" not in there:
             yield Finding(Level.WRONG, 'of the embedded layout: set layout = "embedded"')
         elif missing := [name for name in wanted if name not in there]:
@@ -178,19 +220,103 @@ def _collections(catalog: Catalog) -> Iterator[Finding]:
             yield Finding(Level.OK, f"collections present: {', '.join(wanted)}")
 
 
+def _has_own_collation(collection: Mapping[str, Any]) -> bool:
+    """Then `pass-1` may be found as `PASS-1`, and indexes are of that order, too."""
+    collation = collection.get("options", {}).get("collation", {})
+    return bool(collation.get("locale", "simple") != "simple")
+
+
 def _indexes(catalog: Catalog) -> Iterator[Finding]:
-    missing = missing_indexes(catalog)
-    for index in missing:
+    found = [
+        finding
+        for index, serving in _indexes_there(catalog)
+        for finding in _index_findings(index, serving)
+    ]
+    yield from found or [Finding(Level.OK, "indexes present")]
+    yield _text_index(catalog)
+
+
+def _index_findings(index: Index, serving: list[Mapping[str, Any]]) -> Iterator[Finding]:
+    if not serving:
         level = Level.WRONG if index.needed else Level.NOTE
         yield Finding(level, f"index missing: {index} (--create-indexes makes it)")
-    if not missing:
-        yield Finding(Level.OK, "indexes present")
+    elif index.unique and not any(_is_unique(there, index.keys) for there in serving):
+        again = "look for documents that are there twice, drop it and use --create-indexes"
+        yield Finding(Level.WRONG, f"index not unique: {index}: {again}")
+
+
+def _text_index(catalog: Catalog) -> Finding:
     with asking(catalog):
         indexes = metadata(catalog).run_start.index_information().values()
     if any(kind == "text" for index in indexes for _, kind in index["key"]):
-        yield Finding(Level.OK, "text index present")
-    else:
-        yield Finding(Level.NOTE, "no text index: search looks into the usual fields only, slowly")
+        return Finding(Level.OK, "text index present")
+    return Finding(Level.NOTE, "no text index: search looks at texts one by one, slowly")
+
+
+# Where documents are listed by time: the collection, its index, the time and the uid.
+TIMES: tuple[tuple[str, Keys, str, str], ...] = (
+    ("run_start", (("time", -1), ("_id", -1)), "time", "uid"),
+    ("event_descriptor", (("run_start", 1), ("time", 1)), "time", "uid"),
+    ("event", (("descriptor", -1), ("time", 1)), "time", "uid"),
+)
+EMBEDDED_TIMES: tuple[tuple[str, Keys, str, str], ...] = (
+    # Pages of events hold lists as they should, and their index is of the descriptor alone.
+    ("header", (("start.time", -1),), "start.time", "start.uid"),
+)
+
+
+def _times(catalog: Catalog) -> Iterator[Finding]:
+    """One list as a time, and each page that the index served becomes a sort of everything."""
+    findings: list[Finding] = []
+    for collection, keys, path, uid in EMBEDDED_TIMES if catalog.layout == EMBEDDED else TIMES:
+        multikey = _is_multikey(catalog, collection, keys)
+        if multikey is not False:  # else nothing is to be counted, in whatever many documents
+            findings += _lists_as_time(catalog, collection, path, uid, multikey=bool(multikey))
+    yield from findings or [Finding(Level.OK, "times are no lists")]
+
+
+def _is_multikey(catalog: Catalog, collection: str, keys: Keys) -> bool | None:
+    """Whether an index holds a list. None: there is no such index, or the server does not say."""
+    stored = database(catalog.metadata)
+    with asking(catalog):
+        known = stored[collection].index_information()
+    name = next((name for name, there in known.items() if _serves(there, keys)), None)
+    if name is None:
+        return None
+    try:
+        find = {"find": collection, "filter": {}, "hint": name}
+        plan = stored.command("explain", find, verbosity="queryPlanner")
+    except OperationFailure:
+        return None
+    return _multikey_of(plan["queryPlanner"]["winningPlan"])
+
+
+def _multikey_of(plan: Mapping[str, Any]) -> bool | None:
+    """Of the scan of an index, wherever in a plan it is."""
+    while "isMultiKey" not in plan:
+        inner = plan.get("queryPlan") or plan.get("inputStage")
+        if not isinstance(inner, Mapping):
+            return None
+        plan = inner
+    return bool(plan["isMultiKey"])
+
+
+def _lists_as_time(
+    catalog: Catalog, collection: str, path: str, uid: str, *, multikey: bool
+) -> Iterator[Finding]:
+    pipeline: list[Doc] = [
+        {"$match": {path: {"$type": "array"}}},
+        {"$group": {"_id": None, "count": {"$sum": 1}, "uid": {"$first": f"${uid}"}}},
+    ]
+    with asking(catalog):
+        stored = database(catalog.metadata)[collection]
+        rows = list(stored.aggregate(pipeline, maxTimeMS=query_milliseconds()))
+    if rows:
+        text = f"{rows[0]['count']} documents with a list as time, such as {rows[0]['uid']!r}"
+        yield Finding(Level.WRONG, f"{collection}: {text}; no index serves its pages until changed")
+    elif multikey:
+        text = "its index by time has held a list, and serves no pages: drop it and make it anew"
+        yield Finding(Level.NOTE, f"{collection}: {text}")
 
 
 def _handlers(catalog: Catalog) -> Iterator[Finding]:
@@ -221,6 +347,11 @@ def _handler_problem(spec: str, catalog: Catalog, installed: frozenset[str]) -> 
     return "" if allowed(spec, catalog.handlers) else "not in `handlers` of the catalogs file"
 
 
+def _roots(catalog: Catalog) -> Iterator[Finding]:
+    if missing := [root for root in catalog.allowed_roots if not os.path.isdir(root)]:
+        yield Finding(Level.WRONG, f"allowed_roots that do not exist: {', '.join(missing)}")
+
+
 def _files(catalog: Catalog) -> Iterator[Finding]:
     roots = Roots(catalog.root_map, catalog.allowed_roots)
     sample = _sampled_resources(catalog)
@@ -231,6 +362,22 @@ def _files(catalog: Catalog) -> Iterator[Finding]:
         yield Finding(Level.WRONG, text)
     else:
         yield Finding(Level.OK, f"files present: a sample of {len(sample)}")
+    if catalog.file_proposal is not None:
+        yield from _file_proposals(catalog.file_proposal, sample, roots)
+
+
+def _file_proposals(pattern: str, sample: list[Doc], roots: Roots) -> Iterator[Finding]:
+    """A pattern that matches nothing protects nothing, and shows it by nothing."""
+    paths = []
+    for document in sample:
+        with suppress(OutsideRoots):
+            paths.append(roots.locate(Resource.from_document(document)))
+    matching = sum(bool(re.search(pattern, path)) for path in paths)
+    if paths and not matching:
+        text = f"file_proposal matches none of {len(paths)} files, such as {paths[0]}"
+        yield Finding(Level.WRONG, text)
+    else:
+        yield Finding(Level.OK, f"file_proposal matches {matching} of {len(paths)} files")
 
 
 def _sampled_resources(catalog: Catalog) -> list[Doc]:

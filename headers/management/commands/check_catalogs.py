@@ -11,9 +11,6 @@ from headers.checkup import Index, Level, check_catalog, missing_indexes
 from headers.mongo import CatalogUnavailable
 from policies.models import RunOverride
 
-UNIQUE = ("run_start", "run_stop", "event_descriptor", "event")
-"""collections whose `uid` suitcase-mongo declares unique; resources may repeat theirs"""
-
 
 class Command(BaseCommand):
     help = "Tells per catalog what is missing or odd; exit status 1 when something is wrong."
@@ -57,8 +54,7 @@ def _create(index: Index) -> None:
     # A client of its own, without the time limits of requests: an index can take minutes.
     with MongoClient[dict[str, Any]](index.uri, serverSelectionTimeoutMS=5000) as client:
         collection = client.get_default_database()[index.collection]
-        unique = index.keys == (("uid", 1),) and index.collection in UNIQUE
-        collection.create_index(list(index.keys), unique=unique)
+        collection.create_index(list(index.keys), unique=index.unique)
 
 
 def _overrides() -> dict[str, list[str]]:
