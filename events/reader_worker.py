@@ -43,6 +43,7 @@ from events.assets import (
     OutsideRoots,
     ProposalNeeded,
     Resource,
+    Roots,
     allowed,
     load_handler,
 )
@@ -62,13 +63,15 @@ class Reader:
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
         self._open: dict[tuple[object, ...], Events] = {}
+        self._roots: Roots | None = None
         self.exhausted = False
 
     def answer(self, request: Describe) -> Answer:
         """The answer to one request; a file that cannot be served is an answer, too."""
         try:
             _load_handlers(request)
-            before = set(open_files())  # of other catalogs, too; seen to when they were opened
+            self._keep_only_opened_under(request.roots)
+            before = set(open_files())
             with guarded(request.roots):
                 answer = self._answer(request)
             with _blamed(request.datums[0][0]):
@@ -95,6 +98,13 @@ class Reader:
             case Glance():
                 return self._glance(request)
         return _told(self._describe(request))
+
+    def _keep_only_opened_under(self, roots: Roots) -> None:
+        # A file that others may read is not to be found open by those who may not: HDF5 would share
+        # it with whatever link leads to it, and the look at newly opened files would miss it.
+        if roots != self._roots:
+            self.close()
+            self._roots = roots
 
     def close(self) -> None:
         """Close every file."""
@@ -144,7 +154,7 @@ class Reader:
 
     def _events(self, resource: Resource, request: Describe) -> Events:
         path = request.roots.locate(resource)
-        key = (resource, path, _state_of(path), request.roots.allowed, request.roots.admitted)
+        key = (resource, path, _state_of(path))
         if key not in self._open:
             if len(self._open) >= MAX_OPEN:
                 self.close()

@@ -153,6 +153,20 @@ def test_no_way_leads_to_another_proposals_file(way: str, pool: ReaderPool, tmp_
         values(reader(pool, data, "1"), "pass-1/own.h5")
 
 
+def test_what_is_open_for_one_caller_is_closed_before_another_is_answered(
+    pool: ReaderPool, tmp_path: Path
+) -> None:
+    """HDF5 shares an open file with any link to it, which the look at new files would miss."""
+    data = tmp_path / "data"
+    theirs = write(data / "pass-2" / "theirs.h5")
+    write(data / "common.h5")
+    values(reader(pool, data, "2"), "pass-2/theirs.h5")
+    values(reader(pool, data, "1"), "common.h5")
+    numbers = Path(f"/proc/{pool._idle[0].process.pid}/fd").iterdir()
+    opened = {number.readlink() for number in numbers}
+    assert theirs not in opened
+
+
 def test_a_source_that_is_swapped_while_its_dataset_is_known_is_not_served(
     pool: ReaderPool, tmp_path: Path
 ) -> None:
