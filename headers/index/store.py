@@ -90,6 +90,13 @@ def remove_other_sources(source: Source) -> None:
         other.delete()
 
 
+def start_anew(catalog: Catalog) -> None:
+    """Forgets all that is known of a catalog, so that it is filled from the beginning."""
+    for source in Source.objects.filter(catalog=catalog.name):
+        clear(source)
+        source.delete()
+
+
 def clear(source: Source) -> None:
     """Removes all rows of a source, in parts, so that nobody waits for it."""
     rows = IndexedRun.objects.filter(source=source).order_by()
