@@ -13,6 +13,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -181,18 +182,18 @@ def questions() -> Iterator[tuple[str, Callable[[], Any]]]:
             "common words": Wanted(search="gold foil"),
         }
         for kind, wanted in asked.items():
-            yield f"{name}: {kind}", lambda of=listing, w=wanted: of.page(w, 101)
-        yield f"{name}: one catalog", lambda of=lone: of.page(Wanted(), 101)
-        yield f"{name}: by scan id", lambda of=listing: of.page(Wanted(), 101, ordering="-scan_id")
-        yield f"{name}: -1", lambda of=listing: of.newest(1)
-        yield f"{name}: -10000", lambda of=listing: of.newest(10_000)
-        yield f"{name}: uid prefix", lambda of=listing: of.starting_with("abcde")
-        yield f"{name}: count", lambda of=listing: of.count(Wanted())
-        yield f"{name}: count since", lambda of=listing, w=asked["middle"]: of.count(w)
-        yield f"{name}: count fail", lambda of=listing: of.count(Wanted(exit_status="fail"))
-        yield f"{name}: count word", lambda of=listing: of.count(Wanted(search="alignment"))
+            yield f"{name}: {kind}", partial(listing.page, wanted, 101)
+        yield f"{name}: one catalog", partial(lone.page, Wanted(), 101)
+        yield f"{name}: by scan id", partial(listing.page, Wanted(), 101, ordering="-scan_id")
+        yield f"{name}: -1", partial(listing.newest, 1)
+        yield f"{name}: -10000", partial(listing.newest, 10_000)
+        yield f"{name}: uid prefix", partial(listing.starting_with, "abcde")
+        yield f"{name}: count", partial(listing.count, Wanted())
+        yield f"{name}: count since", partial(listing.count, asked["middle"])
+        yield f"{name}: count fail", partial(listing.count, Wanted(exit_status="fail"))
+        yield f"{name}: count word", partial(listing.count, Wanted(search="alignment"))
         for path in ("plan_name", "proposal", "catalog", "motors", "cycle", "scan_id"):
-            yield f"{name}: facet {path}", lambda of=listing, p=path: of.facet(Wanted(), p)
+            yield f"{name}: facet {path}", partial(listing.facet, Wanted(), path)
 
 
 def measure(question: Callable[[], Any], times: int = 3) -> float:

@@ -1,5 +1,6 @@
 """The index follows the catalogs: what comes, what ends, what goes, and what is away."""
 
+import threading
 import time
 from dataclasses import replace
 from io import StringIO
@@ -141,7 +142,7 @@ def test_a_catalog_that_hangs_is_not_waited_for(
 ) -> None:
     recorder.run()
     fresh()
-    hanging = catching.threading.Event()
+    hanging = threading.Event()
     monkeypatch.setattr(Documents, "news", lambda *_: hanging.wait(20))
     monkeypatch.setattr(catching, "WAIT_SECONDS", 0.01)
     try:

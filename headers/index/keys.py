@@ -10,6 +10,8 @@ MAX_KEY = 1000
 """bytes; PostgreSQL's indexes take no entry above 2,700"""
 NUMBER, TEXT, OBJECT_ID, OTHER = b"\x02", b"\x03", b"\x07", b"\x0f"
 MARGIN_SECONDS = 120
+Key = bytes | memoryview
+"""as a database driver gives it"""
 
 
 def key_of(document_id: Any) -> bytes | None:
@@ -25,7 +27,7 @@ def key_of(document_id: Any) -> bytes | None:
     return key if len(key) <= MAX_KEY else None
 
 
-def id_of(key: bytes) -> Any:
+def id_of(key: Key) -> Any:
     """The `_id` that a key stands for."""
     kind, content = bytes(key[:1]), bytes(key[1:])
     if kind == OBJECT_ID:
@@ -41,7 +43,7 @@ def _ordered(number: float) -> bytes:
     return struct.pack(">Q", bits ^ (2**64 - 1 if bits >> 63 else 2**63))
 
 
-def behind(key: bytes | None, now: float) -> ObjectId:
+def behind(key: Key | None, now: float) -> ObjectId:
     """Where to look again for ObjectIds that were made about the time of the newest one seen.
 
     Writers' clocks differ, and one that is ahead of ours must not hide what others write.

@@ -294,9 +294,8 @@ def _sorted(rows: "QuerySet[IndexedRun]") -> "QuerySet[IndexedRun]":
 
 def _order(rows: "QuerySet[IndexedRun]", ordering: str) -> list[Any]:
     names = [ordering.lstrip("-"), "time", "catalog", "document"]
-    columns = [F(name) for name in dict.fromkeys(names)]
-    if "by_time" in rows.query.annotations:
-        columns = [F("by_time") if column.name == "time" else column for column in columns]
+    other = {"time": "by_time"} if "by_time" in rows.query.annotations else {}
+    columns = [F(other.get(name, name)) for name in dict.fromkeys(names)]
     return [column.desc() if ordering[0] == "-" else column.asc() for column in columns]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from bson import ObjectId
 
 from headers.catalogs import EMBEDDED, Catalog
-from headers.index.keys import OBJECT_ID, behind, id_of, key_of
+from headers.index.keys import OBJECT_ID, Key, behind, id_of, key_of
 from headers.index.models import Source
 from headers.index.rows import Ending, Row, ending, row_of
 from headers.mongo import Doc, asking, metadata, query_milliseconds
@@ -80,7 +80,7 @@ class Documents:
             stops = self._stops(times)
         return {uid: ending(time, stops.get(uid, [])) for uid, time in times.items()}
 
-    def batches(self, below: bytes | None) -> Iterator[list[tuple[Row, Ending]]]:
+    def batches(self, below: Key | None) -> Iterator[list[tuple[Row, Ending]]]:
         """All runs behind a key in the order of newest first, then those with other `_id`s."""
         upper = ObjectId(b"\xff" * 12) if below is None else id_of(below)
         if isinstance(upper, ObjectId):
@@ -141,6 +141,6 @@ class Documents:
                     yield self._rows(starts)
 
 
-def _newest(keys: Sequence[bytes], before: bytes | None) -> bytes | None:
+def _newest(keys: Sequence[bytes], before: Key | None) -> bytes | None:
     known = [key for key in keys if key[:1] == OBJECT_ID]
     return max([*known, *([] if before is None else [bytes(before)])], default=None)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from headers.catalogs import Catalog
@@ -17,6 +18,7 @@ FORMAT = 1
 """to be raised when rows of the same documents change"""
 MAX_TEXT = 500
 """characters; longer values are no names and are not indexed"""
+MAX_LETTERS = 2_000_000
 MAX_WORDS = 20_000
 MAX_WORD = 100
 MAX_VALUES = 100
@@ -99,13 +101,9 @@ def ending(start_time: float | None, stops: Sequence[Doc]) -> Ending:
 
 def words_of(document: Any) -> tuple[str, ...]:
     """Every word of every text of a document, case folded, each once."""
-    found: dict[str, None] = {}
-    for text in texts_of(document):
-        for word in WORD.findall(text[: MAX_WORDS * MAX_WORD].casefold()):
-            found[word[:MAX_WORD]] = None
-            if len(found) >= MAX_WORDS:
-                return tuple(found)
-    return tuple(found)
+    text = "\n".join(texts_of(document))[:MAX_LETTERS].casefold()
+    words = dict.fromkeys(word[:MAX_WORD] for word in WORD.findall(text))
+    return tuple(islice(words, MAX_WORDS))
 
 
 def json_value(value: Any) -> str | None:

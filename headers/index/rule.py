@@ -93,11 +93,11 @@ class Among(AnyLookup):
     def __init__(self, lhs: Any, rhs: Any) -> None:
         super().__init__(lhs, tuple(sorted(rhs)))
 
-    def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
+    def as_sql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
         column, parameters = self.process_lhs(compiler, connection)
         values = "(SELECT value FROM json_each(%s))"
         return f"{column} IN {values}", [*parameters, json.dumps(self.rhs)]
 
-    def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, list[Any]]:
+    def as_postgresql(self, compiler: SQLCompiler, connection: Any) -> tuple[str, Any]:
         column, parameters = self.process_lhs(compiler, connection)
         return f"{column} = ANY(%s)", [*parameters, list(self.rhs)]
