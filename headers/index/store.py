@@ -1,7 +1,7 @@
 """Writing the index: rows in, rows changed, rows out. The only place that does."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from django.db import connection, transaction
 from django.db.models import Model
@@ -45,7 +45,9 @@ def add_rows(source: Source, rows: Sequence[tuple[Row, Ending]]) -> int:
         )
         add_words((key, row.words) for key, (row, _) in made)
         moved = RunOverride.objects.filter(catalog=source.catalog).values_list("run_uid", flat=True)
-        apply_overrides(source.catalog, {row.uid for row, _ in new.values()}.intersection(moved))
+        apply_overrides(
+            source.catalog, set(moved).intersection(row.uid or "" for row, _ in new.values())
+        )
     return len(new)
 
 
@@ -124,7 +126,7 @@ def _new_keys(count: int) -> Sequence[int]:
     return range(last + 1, last + 1 + count)
 
 
-def _columns(key: int, source: Source, row: Row, end: Ending) -> tuple[object, ...]:
+def _columns(key: int, source: Source, row: Row, end: Ending) -> tuple[Any, ...]:
     """The values of COLUMNS."""
     return (
         *(key, source.pk, source.catalog, row.document, row.uid, row.time),
@@ -133,7 +135,7 @@ def _columns(key: int, source: Source, row: Row, end: Ending) -> tuple[object, .
     )
 
 
-def _insert(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[object, ...]]) -> None:
+def _insert(model: type[Model], columns: Sequence[str], rows: Iterable[tuple[Any, ...]]) -> None:
     # The ORM spends ten times as long on composing these statements as the database on them.
     names, values = ", ".join(columns), ", ".join(["%s"] * len(columns))
     statement = f"INSERT INTO {model._meta.db_table} ({names}) VALUES ({values})"  # noqa: S608
