@@ -10,6 +10,7 @@ import pytest
 from bson import ObjectId
 from django.conf import settings
 from django.core.management import call_command
+from django.db import OperationalError
 
 from headers.catalogs import Catalog
 from headers.index import catch_up as catching
@@ -149,6 +150,19 @@ def test_a_catalog_that_hangs_is_not_waited_for(
         assert fresh().unavailable == fresh().unavailable == ["csx", "hxn"]
     finally:
         hanging.set()
+
+
+def test_what_is_known_is_listed_while_nothing_can_be_written(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = recorder.run()
+    fresh()
+
+    def full(*_: Any) -> None:
+        raise OperationalError("database or disk is full")
+
+    monkeypatch.setattr(catching, "catch_up", full)
+    assert listed() == [run]
 
 
 def command(name: str, **options: Any) -> str:

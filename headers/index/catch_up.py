@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
+from django.db import DatabaseError
 from django.db.models import Q
 
 from headers.catalogs import EMBEDDED, Catalog
@@ -76,8 +77,12 @@ def current_index(catalogs: Sequence[Catalog]) -> Index:
 
 def fresh_index(catalogs: Sequence[Catalog], all_catalogs: Sequence[Catalog]) -> Index:
     """The index of these catalogs, after all were caught up unless that was a moment ago."""
-    if take_turn(time.time()):
-        catch_up(current_index(all_catalogs))
+    try:
+        if take_turn(time.time()):
+            catch_up(current_index(all_catalogs))
+    except DatabaseError as error:
+        # Somebody else is writing for long, or nobody can: what is known is listed.
+        log.warning("index not written", reason=str(error))
     return current_index(catalogs)
 
 
