@@ -129,6 +129,19 @@ def test_counts_and_facets_are_of_what_may_be_read(world: World) -> None:
     assert alice.facet(Wanted(), "scan_id") == [(1, 1)]
 
 
+def test_values_are_counted_alike_for_who_reads_all_but_what_is_locked(world: World) -> None:
+    world.run("u1", motors=["th", "x"])
+    world.run("u2", "310009", motors=["th", "locked"])
+    world.run("u3", "", "hxn", motors=["other"])
+    world.run("u4", motors=["timeless"], time=None)
+    sue, dan = world.listing(SUE), world.listing(ADMIN)
+    assert sorted(sue.facet(Wanted(), "motors")) == [("th", 1), ("x", 1)]
+    assert sorted(sue.facet(Wanted(exit_status="success"), "motors")) == [("th", 1), ("x", 1)]
+    everything = [("locked", 1), ("other", 1), ("th", 2), ("x", 1)]
+    assert sorted(dan.facet(Wanted(), "motors")) == everything
+    assert sorted(dan.facet(Wanted(exit_status="success"), "motors")) == everything
+
+
 def test_keys_find_runs(world: World) -> None:
     for n in range(5):
         world.run(f"aaaa{n}", "310001" if n == 4 else "310000", scan_id=n % 2)

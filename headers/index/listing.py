@@ -182,10 +182,16 @@ class Listing:
     def facet(self, wanted: Wanted, path: str) -> list[tuple[str | float | bool, int]]:
         """The most frequent values at a path that the index holds, most frequent first."""
         counts: dict[Any, int] = defaultdict(int)
-        for rows in self._parts_of(wanted):
-            found = _column(rows, path) if path in COLUMNS else _values(rows, path)
+        for part, rows in zip(self.parts, self._parts_of(wanted), strict=True):
+            if path in COLUMNS:
+                found = _column(rows, path)
+            elif wanted == Wanted() and part.proposals.included is None:
+                found = _values_of_all(part, path)
+            else:
+                found = _values(rows, path)
             for value, count in found:
                 counts[type(value), value] += count
+        counts = {key: count for key, count in counts.items() if count}
         ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0][1])))
         return [(value, count) for (_, value), count in ordered[:FACET_VALUES]]
 
@@ -339,8 +345,20 @@ def _column(rows: "QuerySet[IndexedRun]", name: str) -> Iterator[tuple[Any, int]
             yield value, count
 
 
+def _values_of_all(part: Part, path: str) -> Iterator[tuple[Any, int]]:
+    """The same where nearly all may be read: of all, from one index, less what may not."""
+    yield from _grouped(RunValue.objects.filter(path=path, source__in=part.sources))
+    if part.proposals.excluded:
+        hidden = Q(proposal__among=part.proposals.excluded)
+        for value, count in _values(IndexedRun.objects.filter(hidden, _of(part.sources)), path):
+            yield value, -count
+
+
 def _values(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]:
-    values = RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk"))
+    return _grouped(RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk")))
+
+
+def _grouped(values: "QuerySet[RunValue]") -> Iterator[tuple[Any, int]]:
     grouped = values.order_by().values_list("value").annotate(count=Count("*"))
     for value, count in grouped:
         yield json.loads(value), count

@@ -41,7 +41,12 @@ def add_rows(source: Source, rows: Sequence[tuple[Row, Ending]]) -> int:
         _insert(
             RunValue,
             ("run_id", "source_id", "path", "value"),
-            ((key, source.pk, *value) for key, (row, _) in made for value in row.values),
+            (
+                (key, source.pk, *value)
+                for key, (row, _) in made
+                for value in row.values
+                if row.time is not None
+            ),
         )
         add_words((key, row.words) for key, (row, _) in made)
         moved = RunOverride.objects.filter(catalog=source.catalog).values_list("run_uid", flat=True)
