@@ -9,21 +9,23 @@ import heapq
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
+from django.db import connection
 from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet
 
 from headers.catalogs import Catalog
 from headers.index.models import IndexedRun, RunValue
 from headers.index.rule import Proposals, readable
-from headers.index.words import runs_with
+from headers.index.words import having, is_common, runs_with
 from policies.access import Access
 
 FEW = 20_000
 """rows that are sorted rather than looked for in the order of the list"""
 FEW_SOURCES = 8
+TRIED_AT_ONCE, TRIES = 500, 8
 COLUMNS = ("plan_name", "scan_id", "exit_status", "catalog", "proposal", "owner")
 """facets that are columns; of these only texts and whole numbers are told"""
 FACET_VALUES = 100
@@ -204,7 +206,7 @@ class Listing:
 
     def _parts_of(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
         rows = _selected(wanted).filter(time__isnull=False)
-        return [rows.filter(part.proposals.q(), _of(part.sources)) for part in self.parts]
+        return [_readable(rows, part, wanted) for part in self.parts]
 
     def _visible(self, wanted: Wanted, *, any_time: bool = False) -> "QuerySet[IndexedRun]":
         """Rows found by an equality or a prefix, whatever the caller may read."""
@@ -217,7 +219,29 @@ class Listing:
     def _next(
         self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
     ) -> list[Entry]:
+        if connection.vendor == "sqlite" and wanted.search and is_common(wanted.search, FEW):
+            found = self._next_with_common_words(wanted, limit, ordering, after)
+            if found is not None:
+                return found
         return list(islice(self._ordered(wanted, ordering, after, limit), limit))
+
+    def _next_with_common_words(
+        self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
+    ) -> list[Entry] | None:
+        """The same for words that many runs have, of which SQLite would collect all first.
+
+        None where the page is not full after many runs: these have the words rarely.
+        """
+        others, found = replace(wanted, search=""), []
+        size = max(limit, TRIED_AT_ONCE)
+        for _ in range(TRIES):
+            entries = list(islice(self._ordered(others, ordering, after, size), size))
+            keys = having([entry.key for entry in entries], wanted.search)
+            found += [entry for entry in entries if entry.key in keys]
+            if len(found) >= limit or len(entries) < size:
+                return found[:limit]
+            after = entries[-1].place
+        return None
 
     def _ordered(
         self, wanted: Wanted, ordering: str, after: IndexPlace | None, limit: int
@@ -234,10 +258,7 @@ class Listing:
         rows = _selected(wanted).filter(time__isnull=False)
         if "scan_id" in ordering:
             rows = rows.filter(scan_id__isnull=False)
-        few = part.proposals.included is not None and _few(
-            IndexedRun.objects.filter(part.proposals.q())
-        )
-        if few:
+        if _few_proposals(part):
             return [_sorted(rows.filter(part.proposals.q(), _of(part.sources)))]
         if wanted.proposal is not None:
             of = rows.alias(hidden=Unindexed("source"))
@@ -247,6 +268,22 @@ class Listing:
         if narrow and wanted.q() == _times(wanted):
             return [inside.filter(source=source) for source in part.sources]
         return [inside.alias(hidden=Unindexed("source")).filter(hidden__in=part.sources)]
+
+
+def _readable(rows: "QuerySet[IndexedRun]", part: Part, wanted: Wanted) -> "QuerySet[IndexedRun]":
+    """Rows of a part in no order, by the index that leaves the fewest."""
+    rows = rows.alias(hidden=Unindexed("source"), of=Unindexed("proposal"))
+    if _few_proposals(part):
+        return rows.filter(part.proposals.q(), hidden__in=part.sources)
+    plain = wanted.q() == _times(wanted) and len(part.sources) <= FEW_SOURCES
+    return rows.filter(
+        part.proposals.q("of"), **{"source__in" if plain else "hidden__in": part.sources}
+    )
+
+
+def _few_proposals(part: Part) -> bool:
+    named = part.proposals.included is not None
+    return named and _few(IndexedRun.objects.filter(part.proposals.q()))
 
 
 def _times(wanted: Wanted) -> Q:

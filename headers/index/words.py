@@ -4,6 +4,7 @@ Every word counts, because half of the elements of the periodic table are words 
 English index leaves out. A word of a search finds the words that begin with it.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -40,11 +41,50 @@ def remove_words(runs: Iterable[int]) -> None:
 
 def runs_with(search: str) -> RawSQL | None:
     """A subquery of the runs that have every word of the search; None for one without words."""
-    words = [word[:MAX_WORD] for word in WORD.findall(search.casefold())][:MAX_SEARCH_WORDS]
+    found = _matching(search)
+    return found and RawSQL(*found)  # noqa: S611
+
+
+def is_common(search: str, many: int) -> bool:
+    """Do more runs have all of the words?"""
+    found = _matching(search)
+    if found is None:
+        return False
+    query, parameters = found
+    with connection.cursor() as cursor:
+        # The query is one of two constants.
+        counted = f"SELECT count(*) FROM ({query} LIMIT %s) AS some"  # noqa: S608
+        cursor.execute(counted, [*parameters, many + 1])
+        return bool(cursor.fetchone()[0] > many)
+
+
+def having(runs: Sequence[int], search: str) -> set[int]:
+    """Those of the runs that have every word, by reading the words of each; SQLite only."""
+    wanted = _words(search)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT rowid, words FROM run_index_words"
+            " WHERE rowid IN (SELECT value FROM json_each(%s))",
+            [json.dumps(list(runs))],
+        )
+        # Each word has a space before it, so that the search finds beginnings.
+        return {
+            run
+            for run, words in cursor.fetchall()
+            if all(f" {word}" in f" {words}" for word in wanted)
+        }
+
+
+def _words(search: str) -> list[str]:
+    return [word[:MAX_WORD] for word in WORD.findall(search.casefold())][:MAX_SEARCH_WORDS]
+
+
+def _matching(search: str) -> tuple[str, list[str]] | None:
+    words = _words(search)
     if not words:
         return None
     if connection.vendor == "postgresql":
         query = "SELECT run_id FROM run_index_words WHERE words @@ %s::tsquery"
-        return RawSQL(query, [" & ".join(f"'{word}':*" for word in words)])  # noqa: S611
+        return query, [" & ".join(f"'{word}':*" for word in words)]
     query = "SELECT rowid FROM run_index_words WHERE run_index_words MATCH %s"
-    return RawSQL(query, [" AND ".join(f'"{word}"*' for word in words)])  # noqa: S611
+    return query, [" AND ".join(f'"{word}"*' for word in words)]
