@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from headers.catalogs import Catalog
 from headers.index import listing
@@ -165,3 +167,30 @@ def test_a_place_of_a_catalog_that_is_gone_still_is_a_place(world: World) -> Non
     world.run("u1")
     place = IndexPlace(2.0, "gone", b"")
     assert [entry.uid for entry in world.listing(ADMIN).page(Wanted(), 5, after=place)] == ["u1"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "index"),
+    [
+        (Wanted(), "run_by_time"),
+        (Wanted(plan_name="scan"), "run_by_plan_name"),
+        (Wanted(exit_status="open"), "run_by_exit_status"),
+        (Wanted(scan_id=1), "run_by_scan_id"),
+        (Wanted(proposal="310000"), "run_by_proposal"),
+    ],
+)
+@pytest.mark.parametrize("access", [ADMIN, ALICE])
+def test_sqlite_serves_a_page_in_order_from_one_index(
+    wanted: Wanted, index: str, access: Access, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "sqlite":
+        pytest.skip("PostgreSQL plans by its statistics, which an empty table has none of")
+    monkeypatch.setattr(listing, "FEW", -1)
+    monkeypatch.setattr(listing, "FEW_SOURCES", 0)
+    with CaptureQueriesContext(connection) as queries:
+        world.listing(access).page(wanted, 10, after=IndexPlace(2.0, "csx", b"x"))
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN QUERY PLAN {queries[-1]['sql']}")
+        plan = [row[3] for row in cursor.fetchall()]
+    assert any(index in step for step in plan), plan
+    assert not any("TEMP B-TREE" in step for step in plan), plan
