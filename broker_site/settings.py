@@ -57,6 +57,7 @@ INSTALLED_APPS = [
     "broker_site",
     "policies",
     "headers",
+    "headers.index",
     "events",
     "django.contrib.admin",
     "django.contrib.auth",

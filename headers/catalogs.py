@@ -12,8 +12,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from policies.proposal_paths import ProposalPath, ProposalPaths
 
 REQUIRED = {"title", "beamline", "metadata", "assets", "timezone"}
-OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "file_proposal", "layout"}
+OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "file_proposal", "layout"} | {
+    "facets"
+}
 NORMALIZED, EMBEDDED = LAYOUTS = ("normalized", "embedded")
+MAX_FACET_PATH = 256
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,62}")
 HOST = r"(?:\[[0-9A-Fa-f:.]+\]|[^\s,/?@:\[\]]+)(?::[0-9]{1,5})?"
 ADDRESS = re.compile(
@@ -46,6 +49,8 @@ class Catalog:
     """a regular expression whose one group finds, in the real path of a file, its proposal"""
     layout: str = NORMALIZED
     """how the databases hold documents: as suitcase's mongo_normalized or mongo_embedded does"""
+    facets: tuple[str, ...] = ()
+    """further paths of start documents whose values are indexed"""
 
 
 class CatalogsError(ValueError):
@@ -92,6 +97,7 @@ def _catalog(name: str, table: Any, environ: Mapping[str, str]) -> Catalog:
         handlers=frozenset(_texts(f"{where} handlers", table.get("handlers", []))),
         file_proposal=_file_proposal(where, table.get("file_proposal")),
         layout=_layout(where, table.get("layout", NORMALIZED)),
+        facets=_facets(where, table.get("facets", [])),
     )
 
 
@@ -153,6 +159,14 @@ def _root_map(where: str, roots: Any) -> dict[str, str]:
     if not isinstance(roots, dict) or not all(isinstance(value, str) for value in roots.values()):
         raise CatalogsError(f"{where} root_map: must map recorded folders to folders here")
     return dict(roots)
+
+
+def _facets(where: str, values: Any) -> tuple[str, ...]:
+    paths = _texts(f"{where} facets", values)
+    for path in paths:
+        if not all(path.split(".")) or "$" in path or "\0" in path or len(path) > MAX_FACET_PATH:
+            raise CatalogsError(f"{where} facets: {path!r} is not a dotted path of field names")
+    return tuple(dict.fromkeys(paths))
 
 
 def _file_proposal(where: str, pattern: Any) -> str | None:

@@ -122,7 +122,7 @@ RUN_START = View(
             }
         },
     ],
-    {"uid": "start.uid", "time": "start.time"},
+    {"uid": "start.uid", "time": "start.time", "_id": "_id"},
     joins=True,
 )
 VIEWS = {

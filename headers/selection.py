@@ -102,11 +102,11 @@ def search_words(search: str) -> tuple[list[str], list[str]]:
 
 def holds_words(document: Any, words: Sequence[str]) -> bool:
     """Does each word stand in some text of the document, at any depth and in any case?"""
-    texts = [text.casefold() for text in _texts(document)]
+    texts = [text.casefold() for text in texts_of(document)]
     return all(any(word.casefold() in text for text in texts) for word in words)
 
 
-def _texts(value: Any) -> Iterator[str]:
+def texts_of(value: Any) -> Iterator[str]:
     """Every text below a value. Keys are no texts."""
     pending = [value]
     while pending:

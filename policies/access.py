@@ -31,6 +31,33 @@ class Catalog(Protocol):
 
 
 @dataclass(frozen=True)
+class InProposals:
+    """The run's proposal, override included, is one of these.
+
+    What the run index makes of it (`headers.index.rule`) is one column among these.
+    """
+
+    paths: ProposalPaths
+    overrides: Mapping[str, str]
+    """run uid → proposal id, in the catalog of these paths"""
+    proposals: frozenset[str]
+
+    def mongo(self) -> Filter:
+        return self._condition.mongo()
+
+    def holds(self, start: Document) -> bool:
+        return self._condition.holds(start)
+
+    @property
+    def _condition(self) -> Condition:
+        named = self.paths.names(self.proposals)
+        if not self.overrides:
+            return named
+        moved_here = frozenset(uid for uid, to in self.overrides.items() if to in self.proposals)
+        return AnyOf((All((named, Not(RunIn(frozenset(self.overrides))))), RunIn(moved_here)))
+
+
+@dataclass(frozen=True)
 class Access:
     """What one principal may read now. Made anew for each request."""
 
@@ -81,12 +108,8 @@ class Access:
 
     def in_proposals(self, catalog: Catalog, proposals: frozenset[str]) -> Condition:
         """The run's proposal, override included, is one of these."""
-        named = catalog.proposal.names(proposals)
         overrides = self.overrides.get(catalog.name, {})
-        if not overrides:
-            return named
-        moved_here = frozenset(uid for uid, proposal in overrides.items() if proposal in proposals)
-        return AnyOf((All((named, Not(RunIn(frozenset(overrides))))), RunIn(moved_here)))
+        return InProposals(catalog.proposal, overrides, proposals)
 
     def proposal_of(self, catalog: Catalog, start: Document) -> str | None:
         """The id of the run's proposal, or None for a run without one."""

@@ -93,6 +93,9 @@ def test_an_address_may_stand_in_a_file_that_the_environment_names(tmp_path: Pat
         ('"/facility/data" = "/mnt/data"', '"/facility/data" = 1', "root_map: must map recorded"),
         ('["/mnt/data"]', '"/mnt/data"', "[catalogs.csx] allowed_roots: must be a list of texts"),
         ('["AD_HDF5", "NPY_SEQ"]', "[1]", "[catalogs.csx] handlers: must be a list of texts"),
+        ("title =", "facets = 'cycle'\ntitle =", "[catalogs.csx] facets: must be a list"),
+        ("title =", "facets = ['a..b']\ntitle =", "[catalogs.csx] facets: 'a..b' is not a dotted"),
+        ("title =", "facets = ['$where']\ntitle =", "[catalogs.csx] facets: '$where' is not"),
         ("title =", "title", "is not valid TOML"),
     ],
 )

@@ -17,6 +17,9 @@ SUITES = [
     "tests/test_device_flow.py",
     "tests/test_headers_list.py",
     "tests/test_import_policies.py",
+    "tests/test_index_catch_up.py",
+    "tests/test_index_listing.py",
+    "tests/test_index_rule.py",
     "tests/test_revocation.py",
 ]
 

@@ -1,0 +1,409 @@
+"""What lists, counts and facets ask of the index, within the access rule.
+
+Who may read is decided by columns (`headers.index.rule`); the documents of the runs found
+are judged once more when they are served. SQLite, which keeps no statistics, is told with
+`Unindexed` which index not to take; PostgreSQL decides by itself.
+"""
+
+import heapq
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Any, NamedTuple
+
+from django.db import connection
+from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet
+
+from headers.catalogs import Catalog
+from headers.index.models import IndexedRun, RunValue
+from headers.index.rule import Proposals, readable
+from headers.index.words import having, is_common, runs_with
+from policies.access import Access
+
+FEW = 20_000
+"""rows that are sorted rather than looked for in the order of the list"""
+FEW_SOURCES = 8
+TRIED_AT_ONCE, TRIES = 500, 8
+COLUMNS = ("plan_name", "scan_id", "exit_status", "catalog", "proposal", "owner")
+"""facets that are columns; of these only texts and whole numbers are told"""
+FACET_VALUES = 100
+ORDERINGS = ("-time", "time", "-scan_id", "scan_id")
+
+
+class Unindexed(Func):
+    """A column whose index SQLite is not to use here."""
+
+    template = "%(expressions)s"
+
+    def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
+        return self.as_sql(compiler, connection, template="+%(expressions)s", **extra)
+
+
+class IndexPlace(NamedTuple):
+    """A place in the order of a list."""
+
+    time: float
+    catalog: str
+    document: bytes
+    scan_id: int | None = None
+
+
+class Entry(NamedTuple):
+    """A run as the index knows it; `key` is that of its row."""
+
+    key: int
+    source: int
+    catalog: str
+    document: bytes
+    uid: str | None
+    time: float
+    scan_id: int | None
+
+    @property
+    def place(self) -> IndexPlace:
+        return IndexPlace(self.time, self.catalog, self.document, self.scan_id)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The filters of a list. Every one that is given must hold."""
+
+    proposal: str | None = None
+    plan_name: str | None = None
+    scan_id: int | None = None
+    uid: str | None = None
+    """a prefix"""
+    since: Mapping[str, float] = field(default_factory=dict)
+    """catalog → inclusive, epoch seconds, as catalogs have time zones"""
+    until: Mapping[str, float] = field(default_factory=dict)
+    """catalog → exclusive"""
+    exit_status: str | None = None
+    search: str = ""
+    motors: tuple[str, ...] = ()
+    detectors: tuple[str, ...] = ()
+    sample: str | None = None
+    """part of the name, in any case"""
+
+    def q(self) -> Q:
+        """What columns of a row tell."""
+        exact = {
+            "proposal": self.proposal,
+            "plan_name": self.plan_name,
+            "scan_id": self.scan_id,
+            "exit_status": self.exit_status,
+        }
+        found = Q(**{name: value for name, value in exact.items() if value is not None})
+        if self.uid:
+            found &= Q(uid__gte=self.uid, uid__lt=self.uid + "\U0010ffff")
+        if self.sample:
+            names = IndexedRun.objects.filter(sample__contains=self.sample.casefold())
+            found &= Q(sample__in=names.order_by().values("sample").distinct())
+        return found & _bounds("gte", self.since) & _bounds("lt", self.until)
+
+    def values(self) -> list[tuple[str, str]]:
+        """(path, value as JSON) of what many-valued fields must contain."""
+        pairs = [("motors", name) for name in self.motors]
+        pairs += [("detectors", name) for name in self.detectors]
+        return [(path, json.dumps(name)) for path, name in pairs]
+
+
+class Part(NamedTuple):
+    """Sources in which the same proposals may be read."""
+
+    proposals: Proposals
+    sources: list[int]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The runs of some sources that an access allows."""
+
+    access: Access
+    sources: Mapping[int, Catalog]
+    """those to be listed, by primary key"""
+
+    # -- pages -----------------------------------------------------------------------------
+
+    def page(
+        self,
+        wanted: Wanted,
+        limit: int,
+        *,
+        ordering: str = "-time",
+        after: IndexPlace | None = None,
+    ) -> list[Entry]:
+        """At most `limit` runs in order, those behind `after`.
+
+        By scan id, runs without one are left out.
+        """
+        return list(islice(self.walk(wanted, limit, ordering=ordering, after=after), limit))
+
+    def walk(
+        self,
+        wanted: Wanted,
+        limit: int,
+        *,
+        ordering: str = "-time",
+        after: IndexPlace | None = None,
+    ) -> Iterator[Entry]:
+        """The same; read `limit` at a time, and no further than the caller goes."""
+        while True:
+            found = self._next(wanted, limit, ordering, after)
+            yield from found
+            if len(found) < limit:
+                return
+            after = found[-1].place
+
+    def newest(self, number: int) -> Entry | None:
+        """The run that is the number-th newest, from 1."""
+        rows = self._ordered(Wanted(), "-time", None, number)
+        return next(islice(rows, number - 1, number), None)
+
+    def starting_with(self, prefix: str) -> list[Entry]:
+        """At most two runs of different uids that start with the prefix."""
+        rows = self._visible(Wanted(uid=prefix), any_time=True)
+        found = {entry.uid: entry for entry in _entries(rows[:2])}
+        return list(found.values())
+
+    def by_scan_id(self, scan_id: int) -> Entry | None:
+        """The newest run of this scan id."""
+        return next(iter(self.page(Wanted(scan_id=scan_id), 1)), None)
+
+    def with_uid(self, uid: str) -> list[Entry]:
+        """The runs of this uid: one, unless catalogs were copied."""
+        rows = self._visible(Wanted(), any_time=True).filter(uid=uid)
+        return _entries(rows[:100])
+
+    # -- numbers ---------------------------------------------------------------------------
+
+    def count(self, wanted: Wanted) -> int:
+        return sum(rows.count() for rows in self._parts_of(wanted))
+
+    def facet(self, wanted: Wanted, path: str) -> list[tuple[str | float | bool, int]]:
+        """The most frequent values at a path that the index holds, most frequent first."""
+        counts: dict[Any, int] = defaultdict(int)
+        for part, rows in zip(self.parts, self._parts_of(wanted), strict=True):
+            if path in COLUMNS:
+                found = _column(rows, path)
+            elif wanted == Wanted() and part.proposals.included is None:
+                found = _values_of_all(part, path)
+            else:
+                found = _values(rows, path)
+            for value, count in found:
+                counts[type(value), value] += count
+        counts = {key: count for key, count in counts.items() if count}
+        ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0][1])))
+        return [(value, count) for (_, value), count in ordered[:FACET_VALUES]]
+
+    # -- how -------------------------------------------------------------------------------
+
+    @property
+    def parts(self) -> list[Part]:
+        found = readable(self.access, self.sources)
+        return [Part(proposals, keys) for proposals, keys in found.items()]
+
+    def _parts_of(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
+        rows = _selected(wanted).filter(time__isnull=False)
+        return [_readable(rows, part, wanted) for part in self.parts]
+
+    def _visible(self, wanted: Wanted, *, any_time: bool = False) -> "QuerySet[IndexedRun]":
+        """Rows found by an equality or a prefix, whatever the caller may read."""
+        rows = _selected(wanted).alias(hidden=Unindexed("source"), of=Unindexed("proposal"))
+        either = Q(pk__in=[])
+        for part in self.parts:
+            either |= part.proposals.q("of") & Q(hidden__in=part.sources)
+        return rows.filter(either) if any_time else rows.filter(either, time__isnull=False)
+
+    def _next(
+        self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
+    ) -> list[Entry]:
+        if connection.vendor == "sqlite" and wanted.search and is_common(wanted.search, FEW):
+            found = self._next_with_common_words(wanted, limit, ordering, after)
+            if found is not None:
+                return found
+        return list(islice(self._ordered(wanted, ordering, after, limit), limit))
+
+    def _next_with_common_words(
+        self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
+    ) -> list[Entry] | None:
+        """The same for words that many runs have, of which SQLite would collect all first.
+
+        None where the page is not full after many runs: these have the words rarely.
+        """
+        others, found = replace(wanted, search=""), []
+        size = max(limit, TRIED_AT_ONCE)
+        for _ in range(TRIES):
+            entries = list(islice(self._ordered(others, ordering, after, size), size))
+            keys = having([entry.key for entry in entries], wanted.search)
+            found += [entry for entry in entries if entry.key in keys]
+            if len(found) >= limit or len(entries) < size:
+                return found[:limit]
+            after = entries[-1].place
+        return None
+
+    def _ordered(
+        self, wanted: Wanted, ordering: str, after: IndexPlace | None, limit: int
+    ) -> Iterator[Entry]:
+        found: list[list[Entry]] = []
+        for part in self.parts:
+            for rows in self._plans(part, wanted, ordering):
+                ordered = _behind(rows, ordering, after).order_by(*_order(rows, ordering))
+                found.append(_entries(ordered[:limit]))
+        return heapq.merge(*found, key=_sort_key(ordering), reverse=ordering.startswith("-"))
+
+    def _plans(self, part: Part, wanted: Wanted, ordering: str) -> Iterable["QuerySet[IndexedRun]"]:
+        """How to find rows of a part in order: each queryset is served by an index."""
+        rows = _selected(wanted).filter(time__isnull=False)
+        if "scan_id" in ordering:
+            rows = rows.filter(scan_id__isnull=False)
+        if _few_proposals(part):
+            return [_sorted(rows.filter(part.proposals.q(), _of(part.sources)))]
+        if wanted.proposal is not None:
+            of = rows.alias(hidden=Unindexed("source"))
+            return [of.filter(hidden__in=part.sources)] if wanted.proposal in part.proposals else []
+        inside = rows.alias(of=Unindexed("proposal")).filter(part.proposals.q("of"))
+        narrow = len(part.sources) <= FEW_SOURCES and "scan_id" not in ordering
+        if narrow and wanted.q() == _times(wanted):
+            return [inside.filter(source=source) for source in part.sources]
+        return [inside.alias(hidden=Unindexed("source")).filter(hidden__in=part.sources)]
+
+
+def _readable(rows: "QuerySet[IndexedRun]", part: Part, wanted: Wanted) -> "QuerySet[IndexedRun]":
+    """Rows of a part in no order, by the index that leaves the fewest."""
+    rows = rows.alias(hidden=Unindexed("source"), of=Unindexed("proposal"))
+    if _few_proposals(part):
+        return rows.filter(part.proposals.q(), hidden__in=part.sources)
+    plain = wanted.q() == _times(wanted) and len(part.sources) <= FEW_SOURCES
+    return rows.filter(
+        part.proposals.q("of"), **{"source__in" if plain else "hidden__in": part.sources}
+    )
+
+
+def _few_proposals(part: Part) -> bool:
+    named = part.proposals.included is not None
+    return named and _few(IndexedRun.objects.filter(part.proposals.q()))
+
+
+def _times(wanted: Wanted) -> Q:
+    return _bounds("gte", wanted.since) & _bounds("lt", wanted.until)
+
+
+def _bounds(comparison: str, times: Mapping[str, float]) -> Q:
+    """One bound where all catalogs have the same, else one for each."""
+    by_time: dict[float, list[str]] = defaultdict(list)
+    for catalog, moment in times.items():
+        by_time[moment].append(catalog)
+    if len(by_time) < 2:
+        return Q(**{f"time__{comparison}": moment for moment in by_time})
+    either = Q()
+    for moment, catalogs in by_time.items():
+        either |= Q(catalog__in=catalogs, **{f"time__{comparison}": moment})
+    # Bounded on its own, too, for the index.
+    outer = min(by_time) if comparison == "gte" else max(by_time)
+    return either & Q(**{f"time__{comparison}": outer})
+
+
+def _selected(wanted: Wanted) -> "QuerySet[IndexedRun]":
+    rows = IndexedRun.objects.filter(wanted.q())
+    for path, value in wanted.values():
+        having = RunValue.objects.filter(path=path, value=value)
+        rows = _among(rows, having.values("run"), Exists(having.filter(run=OuterRef("pk"))))
+    found = runs_with(wanted.search)
+    if wanted.search.strip():
+        rows = rows.none() if found is None else rows.filter(pk__in=found)
+    return rows
+
+
+def _among(
+    rows: "QuerySet[IndexedRun]", keys: "QuerySet[Any]", present: Exists
+) -> "QuerySet[IndexedRun]":
+    """Rows with one of the keys: looked up if they are few, else tried one by one."""
+    return rows.filter(pk__in=keys) if _few(keys) else rows.filter(present)
+
+
+def _few(rows: "QuerySet[Any]") -> bool:
+    return rows.order_by()[: FEW + 1].count() <= FEW
+
+
+def _of(sources: list[int]) -> Q:
+    return Q(source__in=sources)
+
+
+def _sorted(rows: "QuerySet[IndexedRun]") -> "QuerySet[IndexedRun]":
+    return rows.alias(by_time=Unindexed("time"))
+
+
+def _order(rows: "QuerySet[IndexedRun]", ordering: str) -> list[Any]:
+    names = [ordering.lstrip("-"), "time", "catalog", "document"]
+    other = {"time": "by_time"} if "by_time" in rows.query.annotations else {}
+    columns = [F(other.get(name, name)) for name in dict.fromkeys(names)]
+    return [column.desc() if ordering[0] == "-" else column.asc() for column in columns]
+
+
+def _behind(
+    rows: "QuerySet[IndexedRun]", ordering: str, after: IndexPlace | None
+) -> "QuerySet[IndexedRun]":
+    if after is None:
+        return rows
+    bound, beyond = ("lte", "lt") if ordering[0] == "-" else ("gte", "gt")
+    columns = ["scan_id"] if "scan_id" in ordering else []
+    columns += ["time", "catalog", "document"]
+    first = columns[0]
+    later = Q()
+    for name in reversed(columns):
+        at = getattr(after, name)
+        later = Q(**{f"{name}__{beyond}": at}) | (
+            Q(**{name: at}) & later if later else Q(pk__in=[])
+        )
+    # Bounded on its own, too, for the index.
+    return rows.filter(Q(**{f"{first}__{bound}": getattr(after, first)}) & later)
+
+
+def _sort_key(ordering: str) -> Any:
+    if "scan_id" in ordering:
+        return lambda entry: (entry.scan_id, entry.time, entry.catalog, entry.document)
+    return lambda entry: (entry.time, entry.catalog, entry.document)
+
+
+def _entries(rows: "QuerySet[IndexedRun]") -> list[Entry]:
+    columns = ("pk", "source", "catalog", "document", "uid", "time", "scan_id")
+    found = []
+    for key, source, catalog, document, uid, time, scan_id in rows.values_list(*columns):
+        found.append(Entry(key, source, catalog, bytes(document), uid, time, scan_id))
+    return found
+
+
+def _column(rows: "QuerySet[IndexedRun]", name: str) -> Iterator[tuple[Any, int]]:
+    grouped = rows.order_by().values_list(name).annotate(count=Count("*"))
+    for value, count in grouped:
+        if value is not None and (value != "" or name not in ("proposal", "owner")):
+            yield value, count
+
+
+def _values_of_all(part: Part, path: str) -> Iterator[tuple[Any, int]]:
+    """The same where nearly all may be read: of all, from one index, less what may not."""
+    yield from _grouped(RunValue.objects.filter(path=path, source__in=part.sources))
+    if part.proposals.excluded:
+        hidden = Q(proposal__among=part.proposals.excluded)
+        for value, count in _values(IndexedRun.objects.filter(hidden, _of(part.sources)), path):
+            yield value, -count
+
+
+def _values(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]:
+    return _grouped(RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk")))
+
+
+def _grouped(values: "QuerySet[RunValue]") -> Iterator[tuple[Any, int]]:
+    grouped = values.order_by().values_list("value").annotate(count=Count("*"))
+    for value, count in grouped:
+        yield json.loads(value), count
+
+
+def indexed_paths(catalogs: Iterable[Catalog]) -> frozenset[str]:
+    """The paths whose facets the index tells for all of these catalogs."""
+    further = [{"motors", "detectors", *catalog.facets} for catalog in catalogs]
+    return frozenset(COLUMNS) | (
+        frozenset.intersection(*map(frozenset, further)) if further else frozenset()
+    )
