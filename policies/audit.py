@@ -42,6 +42,8 @@ BATCH = 500
 SECONDS = 1.0
 """how long an event waits for others, so that they are written together"""
 TRIES_AT_SHUTDOWN = 5
+COMMAND = "command"
+"""the credential of who runs a command on the server"""
 
 
 @dataclass
@@ -151,7 +153,7 @@ def _told(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> 
     `user` names the actor.
     """
     user = fields.pop("user", None)
-    known: dict[str, Any] = {"kind": kind, "time": timezone.now(), "credential": "command"}
+    known: dict[str, Any] = {"kind": kind, "time": timezone.now(), "credential": COMMAND}
     if request is not None:
         user = user or _user(request)
         known |= {

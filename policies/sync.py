@@ -6,13 +6,17 @@ A source is a JSON file or an HTTP service, both of the shape of nsls2api:
 `GET /v1/data-session/{username}` gives `{"data_sessions": ["pass-310000", …]}`.
 
 A sync adds, ends and restores the memberships that it made itself. What a person has
-set stays. When more memberships would end than a threshold allows, nothing is changed:
-a service that is half down must not empty a facility.
+set stays, but for one case: when the source adds a beamline to a proposal, memberships that
+it does not name and that only staff of the former beamlines set would give rights on another
+beamline's runs. They end; those that a data admin or a command set stay.
+
+When more of the synced memberships would end than a threshold allows, nothing is changed: a
+service that is half down must not empty a facility.
 """
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,10 +27,19 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.core.exceptions import ValidationError
 from django.db import transaction
+from django.db.models import Q
 from django.utils import timezone
 
 from policies import audit
-from policies.models import Beamline, Membership, Proposal, ProposalSync, User, identifier
+from policies.models import (
+    AuditEvent,
+    Beamline,
+    Membership,
+    Proposal,
+    ProposalSync,
+    User,
+    identifier,
+)
 
 PAGE_SIZE = 200
 MAX_PAGES = 10_000
@@ -208,7 +221,8 @@ class Changes:
         for first in range(0, len(self.ending), ROWS):
             keys = [membership.pk for membership in self.ending[first : first + ROWS]]
             those = Membership.objects.filter(pk__in=keys).select_related("user", "proposal")
-            those.update(expires=timezone.now())
+            # What a person had set and the sync has ended, is the sync's to restore.
+            those.update(expires=timezone.now(), source=Source.SYNC)
 
 
 def sync_proposals(
@@ -229,14 +243,17 @@ def _apply(wanted: Mapping[str, SourceProposal], max_ended_percent: int) -> Chan
     known = _Known.load()
     _add_proposals(wanted.values(), known, changes)
     _add_people(wanted.values(), known, changes)
+    doubtful: list[Membership] = []
     for proposal in wanted.values():
         stored = known.proposals[proposal.proposal_id]
-        _update(stored, proposal, known, changes)
+        if _update(stored, proposal, known, changes):
+            doubtful += _set_by_people_alone(proposal, known)
         _set_members(stored, proposal, known, changes)
     for proposal_id in sorted(known.members.keys() - wanted.keys()):
         for membership in known.members[proposal_id].values():
             _end(membership, changes)
     _check_threshold(before, changes.ended, bool(wanted), max_ended_percent)
+    _end_doubtful(doubtful, changes)
     changes.store()
     return changes
 
@@ -334,7 +351,8 @@ def _add_people(wanted: Iterable[SourceProposal], known: _Known, changes: Change
     changes.lines += [f"+ user {user.username}" for user in new]
 
 
-def _update(stored: Proposal, proposal: SourceProposal, known: _Known, changes: Changes) -> None:
+def _update(stored: Proposal, proposal: SourceProposal, known: _Known, changes: Changes) -> bool:
+    """Whether it is at a beamline now at which it was not before."""
     given = {"title": proposal.title, "cycle": proposal.cycle}
     differ = [name for name, value in given.items() if value and getattr(stored, name) != value]
     for name in differ:
@@ -347,6 +365,39 @@ def _update(stored: Proposal, proposal: SourceProposal, known: _Known, changes: 
         found = [known.beamlines[name] for name in missing]
         audit.record_links(AT, stored, [str(beamline) for beamline in found])
         changes.links += [AT(proposal=stored, beamline=beamline) for beamline in found]
+    return bool(missing)
+
+
+def _set_by_people_alone(proposal: SourceProposal, known: _Known) -> list[Membership]:
+    """Current memberships that a person has set and that the source does not name."""
+    there = known.members.get(proposal.proposal_id, {})
+    unnamed = [there[name] for name in sorted(there.keys() - proposal.members.keys())]
+    return [m for m in unnamed if m.source == Source.MANUAL and m.is_current]
+
+
+def _end_doubtful(memberships: Sequence[Membership], changes: Changes) -> None:
+    """Ends those that nobody set who may give rights at every beamline."""
+    sound: set[int] = set()
+    for first in range(0, len(memberships), ROWS):
+        sound |= _set_for_all_beamlines([m.pk for m in memberships[first : first + ROWS]])
+    for membership in memberships:
+        if membership.pk not in sound:
+            changes.ending.append(membership)
+            changes.ended += 1
+            changes.lines.append(f"- {membership}: set by hand before the proposal got a beamline")
+
+
+def _set_for_all_beamlines(keys: list[int]) -> set[int]:
+    """Those of the memberships that a data admin or a command set, by what the trail tells last."""
+    changed = AuditEvent.objects.filter(
+        kind=AuditEvent.Kind.POLICY,
+        details__what=Membership._meta.label,
+        details__pk__in=keys,
+    )
+    admins = User.objects.filter(Q(data_admin=True) | Q(is_superuser=True))
+    may = set(admins.values_list("pk", flat=True))
+    last = {event.details["pk"]: event for event in changed.order_by("time", "pk")}
+    return {key for key, by in last.items() if by.credential == audit.COMMAND or by.actor_pk in may}
 
 
 def _set_members(
@@ -354,12 +405,7 @@ def _set_members(
 ) -> None:
     there = dict(known.members.get(proposal.proposal_id, {}))
     for username, role in sorted(proposal.members.items()):
-        user, membership = known.users[username], there.pop(username, None)
-        if membership is None and user.has_usable_password():
-            # Whoever made the account need not be the person whom the source names.
-            changes.lines.append(f"! {username}: an account with a password of its own stays apart")
-            continue
-        _join(stored, user, membership, role, changes)
+        _join(stored, known.users[username], there.pop(username, None), role, changes)
     for membership in there.values():
         _end(membership, changes)
 
@@ -368,6 +414,11 @@ def _join(
     proposal: Proposal, user: User, there: Membership | None, role: Role | str, changes: Changes
 ) -> None:
     label = f"{user.username} in {proposal.proposal_id}"
+    begins = there is None or (there.source == Source.SYNC and not there.is_current)
+    if begins and user.has_usable_password():
+        # Whoever made the account need not be the person whom the source names.
+        changes.lines.append(f"! {label}: an account with a password of its own stays apart")
+        return
     if there is None:
         changes.joining.append(
             Membership(proposal=proposal, user=user, role=role, source=Source.SYNC)

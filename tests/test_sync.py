@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.contrib.auth.models import Group
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
 
-from policies.models import AuditEvent, Membership, Proposal, ProposalSync, User
+from policies.models import AuditEvent, Beamline, Membership, Proposal, ProposalSync, User
+from policies.roles import STAFF_GROUP
 from tests.conftest import People
 
 pytestmark = pytest.mark.django_db
@@ -124,6 +126,108 @@ def test_an_account_with_a_password_of_its_own_is_not_adopted(
     service.proposals = [entry("400000", "alice", "bob")]
     assert "! bob" in synced(service.url)
     assert members("400000") == {"alice"}
+
+
+def test_an_account_that_has_a_password_since_is_not_restored(
+    people: People, service: Service
+) -> None:
+    service.proposals = [entry("400000", "alice", "bob")]
+    synced(service.url)
+    people.bob.set_password("chosen by somebody")
+    people.bob.save()
+    assert "0 ended" in synced(service.url)
+    assert members("400000") == {"alice", "bob"}
+    service.proposals = [entry("400000", "alice")]
+    synced(service.url)
+    service.proposals = [entry("400000", "alice", "bob")]
+    assert "! bob in 400000" in synced(service.url)
+    assert members("400000") == {"alice"}
+
+
+def test_the_sync_of_one_person_adopts_no_account_with_a_password(
+    people: People, service: Service
+) -> None:
+    """ABUSE-CASES 24, by the other door."""
+    service.sessions["bob"] = ["pass-310000"]
+    people.bob.set_password("chosen by somebody")
+    people.bob.save()
+    assert "! bob in 310000" in synced(service.url, "--user", "bob")
+    assert members("310000") == {"alice"}
+    people.bob.set_unusable_password()
+    people.bob.save()
+    synced(service.url, "--user", "bob")
+    service.sessions["bob"] = []
+    synced(service.url, "--user", "bob")
+    people.bob.set_password("chosen by somebody")
+    people.bob.save()
+    service.sessions["bob"] = ["pass-310000"]
+    assert "0 added, 0 ended, 0 restored" in synced(service.url, "--user", "bob")
+    assert members("310000") == {"alice"}
+
+
+def add_in_the_admin(person: User, proposal_id: str, beamline: Beamline, member: User) -> None:
+    """A proposal and a member of it, added by somebody who works in the admin."""
+    person.is_staff = True
+    person.save()
+    person.groups.add(Group.objects.get(name=STAFF_GROUP))
+    browser = Client()
+    browser.force_login(person)
+    form = {
+        "proposal_id": proposal_id,
+        "title": "",
+        "cycle": "",
+        "beamlines": [beamline.pk],
+        "memberships-TOTAL_FORMS": 1,
+        "memberships-INITIAL_FORMS": 0,
+        "memberships-0-user": member.pk,
+        "memberships-0-role": "member",
+        "embargo_changes-TOTAL_FORMS": 0,
+        "embargo_changes-INITIAL_FORMS": 0,
+        "_confirmed": "yes",
+    }
+    answer = browser.post("/admin/policies/proposal/add/", form)
+    assert answer.status_code == 302, answer.content
+
+
+@pytest.mark.parametrize(
+    ("actor", "named", "left"),
+    [
+        ("sue", ["alice"], {"alice"}),
+        ("sue", ["alice", "bob"], {"alice", "bob"}),
+        ("dan", ["alice"], {"alice", "bob"}),
+    ],
+)
+def test_abuse_24_a_member_set_by_staff_gets_no_rights_at_a_beamline_that_is_added_later(
+    actor: str, named: list[str], left: set[str], people: People, service: Service, catalogs: Any
+) -> None:
+    """Staff cannot add a member to the next proposal of a beamline that is not theirs."""
+    csx, _ = (Beamline.objects.get_or_create(name=name)[0] for name in ("csx", "hxn"))
+    add_in_the_admin(getattr(people, actor), "400000", csx, people.bob)
+    service.proposals = [entry("400000", *named, instruments=["CSX"])]
+    synced(service.url)
+    assert members("400000") == {"alice", "bob"}
+    service.proposals = [entry("400000", *named, instruments=["CSX", "HXN"])]
+    told = synced(service.url)
+    assert members("400000") == left
+    if "bob" not in left:
+        assert "- bob in 400000: set by hand" in told
+        event = AuditEvent.objects.filter(details__what="policies.Membership").first()
+        assert event is not None
+        assert event.details["reason"] == "proposal sync"
+        assert "expires" in event.details["changes"]
+        service.proposals = [entry("400000", "alice", "bob", instruments=["CSX", "HXN"])]
+        assert "1 restored" in synced(service.url)
+
+
+def test_a_member_set_by_a_command_stays_when_a_beamline_is_added(
+    people: People, service: Service
+) -> None:
+    proposal = Proposal.objects.create(proposal_id="400000")
+    Membership.objects.create(proposal=proposal, user=people.bob)
+    service.proposals = [entry("400000", "alice", instruments=["CSX"])]
+    synced(service.url)
+    assert [beamline.name for beamline in proposal.beamlines.all()] == ["csx"]
+    assert members("400000") == {"alice", "bob"}
 
 
 def test_adds_proposals_people_and_memberships_of_all_pages(
