@@ -35,6 +35,16 @@ def apply_grants(user: User, provider: str, rules: GroupRules, groups: Collectio
     user.data_admin = person.data_admin
 
 
+def has_rights_by_hand(user: User, provider: str) -> bool:
+    """Whether somebody here, not this provider, made the user a data admin or staff of the admin.
+
+    Who did so meant the person who signs in to this account. A provider that has not signed
+    that person in yet may know somebody else by its name.
+    """
+    granted = _grants_of(user, DATA_ADMIN).filter(provider=provider).exists()
+    return user.is_staff or (user.data_admin and not granted)
+
+
 def _give(user: User, provider: str, place: int | None) -> None:
     given_by_hand = _holds(user, place) and not _grants_of(user, place).exists()
     if given_by_hand:

@@ -2,7 +2,9 @@
 
 The directory names its people, so its account names are trusted as user names. An account
 of this service with a password of its own stays apart: the directory cannot take it over. Nor can
-it sign in a superuser, who could change everything here.
+it sign in a superuser, who could change everything here. A data admin or staff of the admin who was
+made so by hand is signed in only if the directory had signed them in before: then whoever gave
+the right knew whose account it is.
 """
 
 from typing import Any
@@ -12,7 +14,7 @@ from django.conf import settings
 from django_auth_ldap.backend import LDAPBackend
 from django_auth_ldap.config import GroupOfNamesType, LDAPSearch
 
-from policies.grants import apply_grants
+from policies.grants import apply_grants, has_rights_by_hand
 from policies.models import User
 from policies.sso_config import LDAP
 
@@ -30,15 +32,24 @@ class DirectoryBackend(LDAPBackend):  # type: ignore[misc]
         user: User | None = super().authenticate_ldap_user(ldap_user, password)
         if user is None or not user.is_active:
             return None
+        if user.bound_to != PROVIDER:
+            user.bound_to = PROVIDER
+            user.save(update_fields=["bound_to"])
         groups = ldap_user.group_names if settings.LDAP.group_base else set()
         apply_grants(user, PROVIDER, settings.LDAP.rules, groups)
         return user
 
     def get_or_build_user(self, username: str, ldap_user: Any) -> tuple[User, bool]:
         user, built = super().get_or_build_user(username, ldap_user)
-        if not built and (user.has_usable_password() or user.is_superuser):
+        if not built and not _may_sign_in(user):
             raise ldap_user.AuthenticationFailed("a local account has this name")
         return user, built
+
+
+def _may_sign_in(user: User) -> bool:
+    if user.has_usable_password() or user.is_superuser:
+        return False
+    return user.bound_to == PROVIDER or not has_rights_by_hand(user, PROVIDER)
 
 
 def _settings(directory: LDAP) -> dict[str, Any]:

@@ -35,6 +35,12 @@ class User(Tracked, AbstractUser):
     max_token_days = models.PositiveSmallIntegerField(
         default=90, help_text="API tokens that they make live at most this many days."
     )
+    bound_to = models.CharField(
+        max_length=40,
+        blank=True,
+        editable=False,
+        help_text="ldap: the directory has signed this account in. Empty: it has not yet.",
+    )
 
     objects: ClassVar[People] = People()
 

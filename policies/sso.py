@@ -36,7 +36,7 @@ from requests import RequestException
 
 from policies.addresses import client_network
 from policies.audit import record
-from policies.grants import apply_grants
+from policies.grants import apply_grants, has_rights_by_hand
 from policies.models import AuditEvent, User
 from policies.sso_config import LOOPBACK, OIDCProvider, SAMLProvider
 
@@ -148,6 +148,8 @@ def _user_for(account: SocialAccount, new_user: User) -> User:
         raise SignInRefused("a local account has this account name; take its password away first")
     if SocialAccount.objects.filter(user=known, provider=account.provider).exists():
         raise SignInRefused("another identity has this account name")
+    if has_rights_by_hand(known, account.provider):
+        raise SignInRefused("this account's rights were set before its first sign-in from here")
     return known
 
 

@@ -181,6 +181,40 @@ def test_the_directory_does_not_take_over_a_local_account(
     assert sign_in("alice", PASSWORD) == people.alice
 
 
+@pytest.mark.parametrize("right", ["is_superuser", "data_admin", "is_staff"])
+def test_the_directory_does_not_get_rights_that_were_given_to_a_name(
+    configured: Directory, right: str
+) -> None:
+    """ABUSE 22: the account is made here, with rights; its name is somebody's in the directory."""
+    carol = User(username="carol", **{right: True})
+    carol.set_unusable_password()
+    carol.save()
+    assert sign_in("carol") is None
+    assert APIClient().get("/api/v1/auth/whoami/").json()["user"] is None
+    User.objects.filter(pk=carol.pk).update(**{right: False})
+    assert sign_in("carol") == carol
+
+
+def test_rights_given_after_the_first_sign_in_stay(configured: Directory) -> None:
+    carol = sign_in("carol")
+    assert carol.bound_to == "ldap"
+    User.objects.filter(pk=carol.pk).update(data_admin=True, is_staff=True)
+    assert sign_in("carol").data_admin
+    User.objects.filter(pk=carol.pk).update(is_superuser=True)
+    assert sign_in("carol") is None
+
+
+def test_a_data_admin_by_the_directorys_own_group_is_signed_in(configured: Directory) -> None:
+    configured(
+        "dn: cn=data-office,ou=groups,dc=example,dc=org\nchangetype: add\n"
+        "objectClass: groupOfNames\ncn: data-office\n"
+        "member: uid=carol,ou=people,dc=example,dc=org\n"
+    )
+    assert sign_in("carol").data_admin
+    User.objects.update(bound_to="")
+    assert sign_in("carol").data_admin
+
+
 def test_a_deactivated_user_does_not_get_in(configured: Directory) -> None:
     carol = sign_in("carol")
     User.objects.filter(pk=carol.pk).update(is_active=False)

@@ -668,6 +668,7 @@ def test_an_account_name_that_was_given_to_somebody_else_is_refused(
 
 
 TAKEN = "a local account has this account name; take its password away first"
+RIGHTS_BEFORE = "this account's rights were set before its first sign-in from here"
 NO_NAME = "the account name is not one"
 
 
@@ -687,6 +688,25 @@ def test_an_account_name_never_takes_over_a_local_account(
     root.save()
     trusting.account("u-1", account=name)
     refused(client, sign_in(client), reason)
+
+
+@pytest.mark.parametrize("right", ["data_admin", "is_staff"])
+def test_an_account_name_gets_no_rights_that_were_given_before_its_first_sign_in(
+    client: Client, refused: Refused, trusting: Providers, right: str
+) -> None:
+    """ABUSE 22: rights that somebody gave to a name, before anybody had signed in by it."""
+    carol = User(username="carol", **{right: True})
+    carol.set_unusable_password()
+    carol.save()
+    trusting.account("u-1", account="carol")
+    refused(client, sign_in(client), RIGHTS_BEFORE)
+    User.objects.update(**{right: False})
+    sign_in(client)
+    assert signed_in(client) == carol
+    User.objects.update(**{right: True})
+    again = Client()
+    sign_in(again)
+    assert signed_in(again) == carol
 
 
 # -- The one door ----------------------------------------------------------------------------
