@@ -237,6 +237,7 @@ class Session(models.Model):
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="api_sessions"
     )
     refresh_id = models.UUIDField(help_text="jti of the one refresh token that is not spent")
+    spent_id = models.UUIDField(null=True, help_text="jti of the refresh token before that one")
     password_hash = models.CharField(
         max_length=128, help_text="ends the session when the password changes"
     )

@@ -2,7 +2,8 @@
 
 The session decides, the tokens only point at it: an access token stops working the
 moment its session ends, the user is deactivated or the password changes. A refresh
-token works once; one that is spent ends the session, because somebody has a copy.
+token works once; one that is spent ends the session, because somebody has a copy. Only just
+after it was spent it is merely refused: clients have threads, which refresh it all at once.
 """
 
 import time
@@ -24,6 +25,8 @@ from policies.models import Session, User
 
 ACCESS = cast(timedelta, settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"])
 REFRESH = cast(timedelta, settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
+RACE = timedelta(seconds=30)
+"""within which two threads of one client may refresh the same token: the second is refused only"""
 
 
 # Asked at every request: composing it by the ORM takes several times longer than running it.
@@ -82,12 +85,23 @@ def refresh_session(refresh_token: str) -> Tokens:
     session.expires = timezone.now() + REFRESH
     # One statement both checks and spends: of many at the same time, one wins.
     won = Session.objects.filter(pk=session.pk, refresh_id=claims.token_id, ended=None).update(
-        refresh_id=session.refresh_id, refreshed=timezone.now(), expires=session.expires
+        refresh_id=session.refresh_id,
+        spent_id=claims.token_id,
+        refreshed=timezone.now(),
+        expires=session.expires,
     )
-    if not won:
-        end_session(session, "refresh token used twice")
-        raise TokenRefused("refresh token used twice")
-    return _tokens(session)
+    if won:
+        return _tokens(session)
+    if _spent_just_now(claims):
+        raise TokenRefused("refresh token used again at once")
+    end_session(session, "refresh token used twice")
+    raise TokenRefused("refresh token used twice")
+
+
+def _spent_just_now(claims: Claims) -> bool:
+    """Whether the last refresh, a moment ago, was by this very token."""
+    recent = Session.objects.filter(refreshed__gt=timezone.now() - RACE)
+    return recent.filter(pk=claims.session, spent_id=claims.token_id).exists()
 
 
 def end_session(session: Session, reason: str) -> None:
