@@ -14,17 +14,19 @@ from policies.tokens import PREFIX, APITokenRefused, token_of
 
 
 class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer <access or API token>`. Any other Authorization header is refused."""
+    """`Authorization: Bearer <access or API token>`, or `Apikey <API token>` as Tiled's clients
+    send it. Any other Authorization header is refused.
+    """
 
     def authenticate(self, request: Request) -> tuple[User, Session | APIToken] | None:
         header = request.headers.get("Authorization")
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() not in ("bearer", "apikey"):
             raise AuthenticationFailed("Use 'Authorization: Bearer <token>'.")
         with phase("auth"):
-            credential = _credential(request, token.strip())
+            credential = _credential(request, token.strip(), scheme.lower() == "apikey")
         _refuse_two_users(request, credential.user)
         return credential.user, credential
 
@@ -36,9 +38,9 @@ class BrowserAuthentication(SessionAuthentication):
     """The session of the web pages; changes need its CSRF token."""
 
 
-def _credential(request: Request, token: str) -> Session | APIToken:
+def _credential(request: Request, token: str, must_be_api: bool) -> Session | APIToken:
     try:
-        if token.startswith(PREFIX):
+        if must_be_api or token.startswith(PREFIX):
             return token_of(token, client_address(request._request))
         return session_of(token)
     except APITokenRefused as error:

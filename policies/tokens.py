@@ -1,4 +1,7 @@
-"""API tokens: `dbk_<key>.<secret>`, long-lived, for scripts.
+"""API tokens: `dbk_<key>_<secret>`, long-lived, for scripts.
+
+One is a single word, which a double click selects and programs take that ask for letters, digits
+and `_`. Tokens of an older spelling, `dbk_<key>.<secret>`, work on.
 
 The key finds the row; of the secret only an HMAC is stored, under a pepper that is not
 in the database, so that a dump of it holds no usable token. Peppers rotate: the first
@@ -13,6 +16,7 @@ import hashlib
 import hmac
 import re
 import secrets
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -27,7 +31,9 @@ from policies.addresses import Address
 from policies.models import APIToken, Beamline, Proposal, User
 
 PREFIX = "dbk_"
-FORM = re.compile(r"dbk_([a-z0-9]{16})\.([A-Za-z0-9_-]{43})")
+FORM = re.compile(r"dbk_([a-z0-9]{16})(?:_(?=[A-Za-z0-9]{43}\Z)|\.)([A-Za-z0-9_-]{43})")
+LETTERS = string.ascii_letters + string.digits
+SECRET_LENGTH = 43  # of 62 letters: 256 bits
 USE_NOTED_EVERY = timedelta(minutes=1)
 MAX_TOKENS = 100
 
@@ -59,7 +65,7 @@ class Limits:
 def make_token(user: User, name: str, limits: Limits, lifetime: timedelta) -> tuple[APIToken, str]:
     """A new token, and its text, which is told now and never again."""
     key = secrets.token_hex(8)
-    secret = secrets.token_urlsafe(32)
+    secret = "".join(secrets.choice(LETTERS) for _ in range(SECRET_LENGTH))
     token = APIToken.objects.create(
         user=user,
         name=name,
@@ -71,7 +77,7 @@ def make_token(user: User, name: str, limits: Limits, lifetime: timedelta) -> tu
         allowed_ips=limits.allowed_ips,
         expires=timezone.now() + lifetime,
     )
-    return token, f"{PREFIX}{key}.{secret}"
+    return token, f"{PREFIX}{key}_{secret}"
 
 
 def token_of(text: str, address: Address | None) -> APIToken:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.conf import settings as django_settings
 from django.http import HttpRequest
 from django.test import RequestFactory
 from django.utils import timezone
@@ -15,7 +16,8 @@ from rest_framework.test import APIClient
 
 from policies.addresses import client_address, client_network
 from policies.models import APIToken, AuditEvent, Membership, Proposal, User
-from policies.tokens import Limits, make_token
+from policies.sessions import begin_session
+from policies.tokens import Limits, _digest, make_token
 from tests.conftest import Actor, People
 from tests.documents import Recorder
 
@@ -43,6 +45,10 @@ def with_token(people: People) -> Bearer:
         return client_of(make_token(getattr(people, name), "script", narrowed, lifetime)[1])
 
     return client
+
+
+def secret_of(text: str) -> str:
+    return text.rsplit("_", 1)[1]
 
 
 def titles(client: APIClient) -> set[str]:
@@ -88,12 +94,42 @@ def test_a_token_is_shown_once_and_reads_what_its_owner_may_read(
     made = alice.post(URL, {"name": "script", "scopes": EVERYTHING}, format="json")
     assert made.status_code == 201
     text = made.json()["token"]
-    assert re.fullmatch(r"dbk_[a-z0-9]+\.[A-Za-z0-9_-]{40,}", text)
+    assert re.fullmatch(r"dbk_[a-z0-9]{16}_[A-Za-z0-9]{43}", text)
     listed = alice.get(URL).json()
     assert listed["next"] is listed["previous"] is None
     assert [token["name"] for token in listed["results"]] == ["script"]
-    assert text.partition(".")[2] not in alice.get(URL).content.decode()
+    assert secret_of(text) not in alice.get(URL).content.decode()
     assert titles(client_of(text)) == {"alice's"}
+
+
+def of_the_older_spelling(user: User) -> str:
+    """A token as it was made before, whose secret may hold `-` and `_`."""
+    token, _ = make_token(user, "old", Limits(EVERYTHING), timedelta(days=1))
+    secret = "A-_" + "b" * 40
+    token.digest = _digest(django_settings.TOKEN_PEPPERS[0], token.key, secret)
+    token.save()
+    return f"dbk_{token.key}.{secret}"
+
+
+@pytest.mark.parametrize("scheme", ["Bearer", "Apikey", "apikey", "APIKEY"])
+@pytest.mark.parametrize("spelling", ["new", "old"])
+def test_tokens_of_both_spellings_work_by_both_schemes(
+    scheme: str, spelling: str, people: People
+) -> None:
+    text = of_the_older_spelling(people.alice)
+    if spelling == "new":
+        text = make_token(people.alice, "new", Limits(EVERYTHING), timedelta(days=1))[1]
+    told = APIClient().get(WHOAMI, HTTP_AUTHORIZATION=f"{scheme} {text}").json()
+    assert (told["authenticated_by"], told["user"]["username"]) == ("api-token", "alice")
+
+
+def test_what_is_no_api_token_is_no_api_key(people: People) -> None:
+    access = begin_session(people.alice).access
+    old = of_the_older_spelling(people.alice)
+    new = make_token(people.alice, "n", Limits(EVERYTHING), timedelta(days=1))[1]
+    for text in (access, "", old.replace(".", "_"), new[:-1], new + "x", f"{new} {new}"):
+        answer = APIClient().get(WHOAMI, HTTP_AUTHORIZATION=f"Apikey {text}")
+        assert answer.status_code == 401, text
 
 
 def test_without_expires_in_a_token_lives_30_days(acting_as: Actor) -> None:
@@ -294,7 +330,7 @@ def test_abuse_20_the_trail_tells_why_a_token_was_refused_and_the_caller_is_not_
 def test_abuse_20_a_database_dump_reveals_no_usable_token(people: People) -> None:
     token, text = make_token(people.alice, "n", Limits(EVERYTHING), timedelta(days=1))
     row = APIToken.objects.filter(pk=token.pk).values().get()
-    secret = text.partition(".")[2]
+    secret = secret_of(text)
     assert secret not in repr(row)
     # What the row holds is not a secret part either.
     for stolen in (row["digest"], row["digest"][:43]):
@@ -305,8 +341,8 @@ def test_abuse_20_a_digest_copied_to_another_row_is_worth_nothing(people: People
     _, text = make_token(people.bob, "bob's", Limits(EVERYTHING), timedelta(days=1))
     token, _ = make_token(people.alice, "alice's", Limits(EVERYTHING), timedelta(days=1))
     APIToken.objects.filter(pk=token.pk).update(digest=APIToken.objects.get(user=people.bob).digest)
-    secret = text.partition(".")[2]
-    assert client_of(f"dbk_{token.key}.{secret}").get(WHOAMI).status_code == 401
+    secret = secret_of(text)
+    assert client_of(f"dbk_{token.key}_{secret}").get(WHOAMI).status_code == 401
 
 
 def test_a_token_survives_a_change_of_pepper_and_moves_to_the_new_one(
