@@ -301,10 +301,23 @@ def _begins_lockout(request: HttpRequest | None) -> bool:
     return getattr(request, "axes_failures_since_start", None) is not None
 
 
+def _admits_failure_of(request: HttpRequest) -> bool:
+    admitted = failed_sign_ins.admit(client_network(request))
+    if not admitted:
+        trail.watch()
+    return admitted
+
+
+BOUNDED = {Kind.SIGN_IN_FAILED, Kind.LOCKED_OUT}
+"""that anybody can cause who has never been here"""
+
+
 def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any) -> None:
     at_hand = _at_hand.get()
     if request is None and at_hand is not None:
         request = at_hand.request
+    if request is not None and kind in BOUNDED and not _admits_failure_of(request):
+        return
     event = _event(_told(kind, request, **fields))
     waiting = _bulk.get()
     if waiting is None:
@@ -336,22 +349,20 @@ class AuditMiddleware:
 def _tell(at_hand: AtHand, response: HttpResponseBase) -> None:
     request, status = at_hand.request, response.status_code
     if status in (401, 403) or (status == 404 and _names_a_run(request)):
-        if (left_out := _too_many(request)) is not None:
-            details = at_hand.refusal | ({"left out before": str(left_out)} if left_out else {})
+        if _is_admitted(request):
+            details = at_hand.refusal
             record_soon(Kind.REFUSED, request, status=status, result="refused", details=details)
     elif status < 300 and at_hand.runs:
         size = _sent(request, response)
         record_read(request, at_hand.runs, status=status, bytes=size, result="complete")
 
 
-def _too_many(request: HttpRequest) -> int | None:
-    """None if a refusal is one too many, of nobody in particular; else how many were, just before.
+def _is_admitted(request: HttpRequest) -> bool:
+    """False if a refusal is one too many, of nobody in particular.
 
     Whoever signs in can be found and is limited otherwise. Anybody else could fill the disk.
     """
-    if _user(request).pk:
-        return 0
-    return anonymous_refusals.admit(client_network(request))
+    return bool(_user(request).pk) or anonymous_refusals.admit(client_network(request))
 
 
 class Bound:
@@ -360,24 +371,62 @@ class Bound:
     def __init__(self, each: int, together: int, seconds: float) -> None:
         self._each, self._together, self._seconds = each, together, seconds
         self._lock = threading.Lock()
-        self._begin, self._counts, self._left_out = 0.0, Counter[str](), 0
+        self._begin, self._counts = 0.0, Counter[str]()
+        self._left_out, self._ended = Counter[str](), Counter[str]()
 
-    def admit(self, network: str) -> int | None:
-        """None: one too many. Else how many were left out in the window before; told once."""
+    def admit(self, network: str) -> bool:
+        """False: one too many, which is counted."""
         with self._lock:
             if time.monotonic() - self._begin >= self._seconds:
-                self._begin, self._counts = time.monotonic(), Counter()
+                self._end()
             within = self._counts[network] < self._each
-            if not within or self._counts.total() >= self._together:
-                self._left_out += 1
-                return None
-            self._counts[network] += 1
-            left_out, self._left_out = self._left_out, 0
-            return left_out
+            if within and self._counts.total() < self._together:
+                self._counts[network] += 1
+                return True
+            known = network in self._left_out or len(self._left_out) < NETWORKS
+            self._left_out[network if known else OTHERS] += 1
+            return False
 
+    def left_out(self, *, at_once: bool = False) -> Counter[str]:
+        """How many of each network the windows that have ended left out; told once.
+
+        `at_once` ends the one at hand, as when the process ends.
+        """
+        with self._lock:
+            if at_once or time.monotonic() - self._begin >= self._seconds:
+                self._end()
+            ended, self._ended = self._ended, Counter()
+        return ended
+
+    def _end(self) -> None:
+        self._ended.update(self._left_out)
+        self._begin = time.monotonic()
+        self._counts, self._left_out = Counter(), Counter()
+
+
+NETWORKS = 100
+"""that are named when events of theirs are left out; more are counted together"""
+OTHERS = "others"
 
 anonymous_refusals = Bound(each=20, together=500, seconds=60)
-"""In each process. A failed guess at a password is not of this kind: the lockout bounds it."""
+"""In each process."""
+failed_sign_ins = Bound(each=100, together=500, seconds=60)
+"""In each process. The lockout bounds those of one network, but somebody may have thousands."""
+
+
+def left_out(at_once: bool = False) -> list[Read]:
+    """Events that tell how many were left out, of the windows that have ended."""
+    kinds = {Kind.REFUSED: anonymous_refusals, Kind.SIGN_IN_FAILED: failed_sign_ins}
+    told = ((kind, bound.left_out(at_once=at_once)) for kind, bound in kinds.items())
+    return [_left_out(kind, counts) for kind, counts in told if counts]
+
+
+def _left_out(kind: AuditEvent.Kind, counts: Counter[str]) -> Read:
+    details = {"left out": counts.total(), "networks": dict(counts.most_common())}
+    only = next(iter(counts)) if len(counts) == 1 else OTHERS
+    address = {} if only == OTHERS else {"address": only}
+    fields = {"kind": kind, "time": timezone.now(), "result": "left out", "details": details}
+    return Read(fields | address)
 
 
 def _sent(request: HttpRequest, response: HttpResponseBase) -> int | None:
@@ -425,15 +474,21 @@ def _restricted(read: Read, public: set[str]) -> AuditEvent | None:
 
 
 class Trail:
-    """A bounded queue of events and the thread that writes them."""
+    """A bounded queue of events and the thread that writes them.
+
+    `more` gives further events that are due; it is asked about once a second, and with True for
+    those that are due at the end.
+    """
 
     def __init__(
         self,
         write: Callable[[Sequence[Read]], None],
         capacity: int = CAPACITY,
         seconds: float = SECONDS,
+        more: Callable[[bool], list[Read]] = lambda _: [],
     ) -> None:
         self._write = write
+        self._more = more
         self._seconds = seconds
         self._waiting: queue.Queue[Read] = queue.Queue(capacity)
         self._closing = threading.Event()
@@ -442,7 +497,7 @@ class Trail:
 
     def put(self, read: Read) -> None:
         if not settings.AUDIT_IN_BACKGROUND or self._closing.is_set():
-            self._write([read])
+            self._write([*self._more(False), read])
             return
         self._begin()
         try:
@@ -450,11 +505,17 @@ class Trail:
         except queue.Full:
             self._write([read])
 
+    def watch(self) -> None:
+        """Sees to it that `more` is asked."""
+        if settings.AUDIT_IN_BACKGROUND and not self._closing.is_set():
+            self._begin()
+
     def close(self) -> None:
         """Writes what waits; called when the process ends."""
         self._closing.set()
         if self._thread is not None:
             self._thread.join(timeout=20)
+            self._deliver(self._more(True))
         self._write_waiting()
 
     def _begin(self) -> None:
@@ -469,6 +530,7 @@ class Trail:
     def _run(self) -> None:
         # It sleeps in between: woken by each event, it would take turns with its readers.
         while not self._closing.wait(self._seconds):
+            self._deliver(self._more(False))
             self._write_waiting()
         self._write_waiting()
         connection.close()
@@ -485,7 +547,7 @@ class Trail:
         return batch
 
     def _deliver(self, batch: list[Read]) -> None:
-        """Writes a batch, again and again while the database is away."""
+        """Writes a batch, if there is one, again and again while the database is away."""
         tries = 0
         while batch:
             try:
@@ -510,5 +572,5 @@ class Trail:
             log.error("audit event not stored", audit_event=event, runs=read.runs)
 
 
-trail = Trail(write)
+trail = Trail(write, more=left_out)
 atexit.register(trail.close)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -285,8 +286,38 @@ def test_nobody_fills_the_trail_with_refusals(
     assert addresses == ["192.0.2.1"] * 3 + ["192.0.2.2"] * 2
     bound._begin = -1e9
     nobody.get(HEADERS, REMOTE_ADDR="192.0.2.3")
-    left_out = [int(event.details.get("left out before", 0)) for event in told("refused")]
-    assert sum(left_out) == 25
+    (left_out,) = [event for event in told("refused") if event.result == "left out"]
+    networks = {"192.0.2.1": 7, "192.0.2.2": 8, "192.0.2.3": 10}
+    assert left_out.details == {"left out": 25, "networks": networks}
+
+
+def test_nobody_fills_the_trail_with_failed_sign_ins(
+    world: People, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By as many networks as somebody may have, each of which the lockout lets try."""
+    bound = audit.Bound(each=100, together=5, seconds=3600)
+    monkeypatch.setattr(audit, "failed_sign_ins", bound)
+    for number in range(20):
+        wrong = {"username": f"user{number}", "password": "wrong"}
+        address = f"192.0.2.{number}"
+        answer = APIClient().post(TOKEN, wrong, format="json", REMOTE_ADDR=address)
+        assert answer.status_code == 401
+    Client().get("/accounts/oidc/none/login/callback/?state=x", REMOTE_ADDR="192.0.2.99")
+    assert len(told("sign-in-failed")) == 5
+    bound._begin = -1e9
+    APIClient().get(HEADERS, HTTP_AUTHORIZATION="Bearer nonsense")
+    assert told("sign-in-failed")[-1].details["left out"] == 15
+
+
+def test_a_bound_names_so_many_networks_and_counts_the_rest(db: None) -> None:
+    bound = audit.Bound(each=0, together=5, seconds=3600)
+    for number in range(audit.NETWORKS + 20):
+        for _ in range(2):
+            assert not bound.admit(f"192.0.2.{number}")
+    assert bound.left_out() == Counter()
+    counts = bound.left_out(at_once=True)
+    assert (len(counts), counts["others"]) == (audit.NETWORKS + 1, 40)
+    assert bound.left_out(at_once=True) == Counter()
 
 
 def test_what_nobody_does_not_find_is_not_told(world: People, acting_as: Actor) -> None:
@@ -606,6 +637,29 @@ def test_a_defective_event_ends_no_thread(store: Store) -> None:
     assert store.written == ["defective", "alice"]
 
 
+def test_what_is_due_is_told_at_the_end_of_a_window_and_of_the_process(store: Store) -> None:
+    bound = audit.Bound(each=0, together=0, seconds=3600)
+    done = threading.Event()
+
+    def write(reads: Sequence[audit.Read]) -> None:
+        store.write(reads)
+        done.set()
+
+    def due(at_once: bool) -> list[audit.Read]:
+        return [read(count) for count in bound.left_out(at_once=at_once).values()]
+
+    trail = audit.Trail(write, seconds=0.01, more=due)
+    bound.admit("192.0.2.1")
+    bound._begin = -1e9
+    trail.watch()
+    assert done.wait(30)
+    assert store.written == ["1"]
+    bound.admit("192.0.2.1")
+    bound.admit("192.0.2.1")
+    trail.close()
+    assert store.written == ["1", "2"]
+
+
 def test_after_the_end_events_are_written_at_once(store: Store) -> None:
     trail = audit.Trail(store.write)
     trail.close()
@@ -623,10 +677,13 @@ call_command("migrate", verbosity=0)
 from policies import audit
 for number in range(500):
     audit.record_soon(audit.Kind.REFUSED, RequestFactory().get("/"), actor=str(number))
+for number in range(30):
+    audit.anonymous_refusals.admit("192.0.2.1")
 """
 
 
-QUERY = "SELECT actor FROM policies_auditevent WHERE kind = 'refused'"
+QUERY = "SELECT actor FROM policies_auditevent WHERE kind = 'refused' AND result = ''"
+LEFT_OUT = "SELECT address, details FROM policies_auditevent WHERE result = 'left out'"
 
 
 def test_a_process_that_ends_has_written_everything(tmp_path: Path) -> None:
@@ -639,6 +696,8 @@ def test_a_process_that_ends_has_written_everything(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", PROGRAM], env=environment, check=True, timeout=120)
     rows = sqlite3.connect(database).execute(QUERY).fetchall()
     assert sorted(int(actor) for (actor,) in rows) == list(range(500))
+    ((address, details),) = sqlite3.connect(database).execute(LEFT_OUT).fetchall()
+    assert (address, json.loads(details)["left out"]) == ("192.0.2.1", 10)
     with pytest.raises(sqlite3.IntegrityError, match="append-only"):
         sqlite3.connect(database).execute("DELETE FROM policies_auditevent")
 
