@@ -34,6 +34,7 @@ from broker_site.parsers import JSONParser
 from policies.addresses import client_address, client_network
 from policies.models import DeviceRequest, User
 from policies.sessions import begin_session
+from policies.shared_cache import count
 from policies.views import TOKENS, AuthView
 
 LIFETIME = timedelta(minutes=10)
@@ -246,5 +247,4 @@ def _guesses(user: User) -> str:
 
 
 def _count_guess(user: User) -> None:
-    cache.add(_guesses(user), 0, WRONG_CODES_SECONDS)
-    cache.incr(_guesses(user))
+    count(cache, _guesses(user), 1, WRONG_CODES_SECONDS)

@@ -13,6 +13,18 @@ from django.db import IntegrityError, transaction
 from django.db.models import Q
 from django.utils import timezone
 
+TRIES = 3
+
+
+def count(counters: BaseCache, key: str, amount: int, seconds: int) -> int:
+    """Adds to a counter that lives so many seconds from its beginning; gives what it has then."""
+    for _ in range(TRIES):
+        try:
+            return int(counters.incr(key, amount))
+        except ValueError:  # It is the first, or the last one has just expired or been evicted.
+            counters.add(key, 0, seconds)
+    return amount
+
 
 class SQLCache(BaseCache):
     """Values are what JSON has. `LOCATION` of the settings means nothing."""

@@ -18,6 +18,7 @@ from rest_framework.throttling import BaseThrottle
 
 from policies.addresses import client_network
 from policies.models import User
+from policies.shared_cache import count
 
 log = structlog.get_logger(__name__)
 
@@ -65,11 +66,7 @@ class ByteBudget:
 def _count(what: str, who: str, amount: int, seconds: int) -> int:
     counters, key = caches["counters"], f"{what}:{who}:{int(time.time() // seconds)}"
     try:
-        try:
-            return counters.incr(key, amount)
-        except ValueError:  # the first in this window
-            counters.add(key, 0, 2 * seconds)
-            return counters.incr(key, amount)
+        return count(counters, key, amount, 2 * seconds)
     except RedisError as error:
         # A limit protects the service; without its counters, the service goes on.
         log.warning("requests are not counted", error=str(error))

@@ -16,7 +16,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 from redis.exceptions import RedisError
 
-from policies.shared_cache import SQLCache
+from policies.shared_cache import SQLCache, count
 from policies.throttling import exceeds_anonymous_rate
 from tests.conftest import Actor, People
 from tests.programs import free_port, program, wait_for_port
@@ -81,6 +81,26 @@ def test_values_are_counted_changed_forgotten_and_run_out(shared: BaseCache) -> 
     assert shared.add("n", 2, timeout=30)
     shared.clear()
     assert shared.get("n") is None
+
+
+@pytest.mark.parametrize("expires_before", [{2}, {1, 2}, {1, 2, 3, 4}])
+def test_a_counter_that_runs_out_in_between_is_begun_anew(
+    expires_before: set[int], shared: BaseCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    incr, calls = shared.incr, []
+
+    def late(key: str, *args: Any) -> int:
+        calls.append(key)
+        if len(calls) in expires_before:
+            shared.delete(key)
+        return incr(key, *args)
+
+    monkeypatch.setattr(shared, "incr", late)
+    assert count(shared, "guesses", 3, 30) == 3
+
+
+def test_a_counter_counts_on(shared: BaseCache) -> None:
+    assert [count(shared, "guesses", amount, 30) for amount in (1, 1, 5)] == [1, 2, 7]
 
 
 def test_nothing_that_is_stored_is_ever_unpickled(redis_options: dict[str, Any]) -> None:
