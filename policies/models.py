@@ -263,11 +263,12 @@ def links_of_policy() -> list[type[models.Model]]:
 
 
 class APIToken(Tracked):
-    """A long-lived token of a script. It can only narrow what its owner may read."""
+    """A long-lived token of a script. It can only narrow what its owner may do."""
 
     class Scope(models.TextChoices):
         METADATA = "read:metadata", "Read metadata"
         DATA = "read:data", "Read data"
+        WRITE = "write:documents", "Write documents of new runs"
 
     untracked = frozenset({"last_used"})
     hidden = frozenset({"digest"})

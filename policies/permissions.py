@@ -5,7 +5,9 @@ from typing import Any
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
+from policies.access import Catalog
 from policies.models import APIToken, User
+from policies.tokens import not_written_by
 
 
 class ReadOnly(BasePermission):
@@ -27,6 +29,21 @@ class ReadOnly(BasePermission):
             return True
         # A method that the view does not know is not forbidden but not allowed: 405, not 403.
         return request.method in SAFE_METHODS or request.method not in view.allowed_methods
+
+
+def may_write(request: Request, catalog: Catalog, proposal: str | None) -> bool:
+    """May the caller write documents of a run of this proposal to this catalog now?
+
+    Only by an API token that was made for it, and only while the token's owner has the right
+    that it was made by: data admin, or staff of the catalog's beamline.
+    """
+    token = request.auth
+    if not isinstance(token, APIToken) or APIToken.Scope.WRITE not in token.scopes:
+        return False
+    if token.proposals is not None and proposal not in token.proposals:
+        return False
+    bound = catalog.name in (token.catalogs or ())
+    return bound and not not_written_by(token.user, [catalog.name])
 
 
 class SignIn(BasePermission):

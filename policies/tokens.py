@@ -139,6 +139,15 @@ def beyond(user: User, access: Access, proposals: Iterable[str]) -> list[str]:
     return sorted(wanted - set(known.values_list("proposal_id", flat=True)))
 
 
+def not_written_by(user: User, catalogs: Iterable[str]) -> list[str]:
+    """Those of the catalogs that the user may not have documents written to now."""
+    if user.reads_everything:
+        return []
+    staffed = set(user.staffed_beamlines.values_list("name", flat=True)) if user.is_active else ()
+    own = {catalog.name for catalog in settings.CATALOGS if catalog.beamline in staffed}
+    return sorted(set(catalogs) - own)
+
+
 def longest(user: User) -> timedelta:
     """How long a token of this user may live."""
     return timedelta(days=user.max_token_days)

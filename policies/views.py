@@ -32,7 +32,15 @@ from policies.sessions import (
     end_session,
     refresh_session,
 )
-from policies.tokens import MAX_TOKENS, Limits, beyond, longest, make_token, revoke_token
+from policies.tokens import (
+    MAX_TOKENS,
+    Limits,
+    beyond,
+    longest,
+    make_token,
+    not_written_by,
+    revoke_token,
+)
 
 SECOND_FACTOR = (
     "This account signs in with a second factor: use the device sign-in, auth/device/, which is"
@@ -219,8 +227,21 @@ def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -
         raise Problem(400, f"expires_in: at most {days * DAY} seconds ({days} days) for you.")
     if unknown := beyond(user, access_for(request), limits.proposals or ()):
         raise Problem(400, f"proposals: you may not read {', '.join(unknown)}.")
+    if APIToken.Scope.WRITE in limits.scopes:
+        _check_may_write(user, limits)
     if _tokens_of(request).count() >= MAX_TOKENS:
         raise Problem(400, f"You have {MAX_TOKENS} tokens; delete those that are not needed.")
+
+
+def _check_may_write(user: User, limits: Limits) -> None:
+    if limits.catalogs is None:
+        raise Problem(400, f"catalogs: name those that {APIToken.Scope.WRITE} is for.")
+    if others := not_written_by(user, limits.catalogs):
+        raise Problem(
+            400,
+            f"scopes: {APIToken.Scope.WRITE} for {', '.join(others)} takes staff of its beamline"
+            " or a data admin.",
+        )
 
 
 def _tokens_of(request: Request) -> QuerySet[APIToken]:

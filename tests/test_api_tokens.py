@@ -12,10 +12,14 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 from django.utils import timezone
 from pytest_django import Settings
-from rest_framework.test import APIClient
+from rest_framework.request import Request
+from rest_framework.test import APIClient, APIRequestFactory
 
+from headers.catalogs import Catalog
 from policies.addresses import client_address, client_network
-from policies.models import APIToken, AuditEvent, Membership, Proposal, User
+from policies.authentication import BearerAuthentication
+from policies.models import APIToken, AuditEvent, Beamline, Membership, Proposal, User
+from policies.permissions import may_write
 from policies.sessions import begin_session
 from policies.tokens import Limits, _digest, make_token
 from tests.conftest import Actor, People
@@ -357,6 +361,64 @@ def test_a_token_survives_a_change_of_pepper_and_moves_to_the_new_one(
     assert client_of(text).get(WHOAMI).status_code == 200
     settings.TOKEN_PEPPERS = [new]
     assert client_of(text).get(WHOAMI).status_code == 200
+
+
+# -- Writing -----------------------------------------------------------------------------------
+
+WRITE = "write:documents"
+
+
+@pytest.mark.parametrize(
+    ("actor", "catalogs", "status", "word"),
+    [
+        ("alice", ["csx"], 400, "csx"),
+        ("sue", ["csx"], 201, ""),
+        ("sue", ["csx", "hxn"], 400, "hxn"),
+        ("sue", None, 400, "catalogs"),
+        ("dan", ["csx", "hxn"], 201, ""),
+        ("dan", None, 400, "catalogs"),
+    ],
+)
+def test_a_token_that_writes_is_for_catalogs_of_ones_own_beamlines(
+    actor: str, catalogs: list[str] | None, status: int, word: str, acting_as: Actor
+) -> None:
+    request = {"name": "n", "scopes": [WRITE], "catalogs": catalogs}
+    answer = acting_as(actor).post(URL, request, format="json")
+    assert answer.status_code == status
+    assert word in answer.json().get("detail", "")
+    assert APIToken.objects.count() == (status == 201)
+
+
+def may_write_with(text: str, catalog: Catalog, proposal: str | None = "310000") -> bool:
+    """What a route that writes is told of a caller with this Authorization."""
+    plain = APIRequestFactory().post("/", HTTP_AUTHORIZATION=f"Bearer {text}")
+    return may_write(Request(plain, authenticators=[BearerAuthentication()]), catalog, proposal)
+
+
+def test_abuse_20_a_token_writes_where_it_was_made_for_and_its_owner_still_may(
+    people: People, catalogs: dict[str, Catalog]
+) -> None:
+    csx, hxn = catalogs["csx"], catalogs["hxn"]
+    day = timedelta(days=1)
+    _, text = make_token(people.sue, "n", Limits([WRITE], catalogs=["csx"]), day)
+    assert may_write_with(text, csx)
+    assert not may_write_with(text, hxn)
+    _, narrow = make_token(people.sue, "n", Limits([WRITE], ["310000"], ["csx"]), day)
+    assert [may_write_with(narrow, csx, p) for p in ("310000", "310001", None)] == [1, 0, 0]
+    _, unbound = make_token(people.dan, "n", Limits([WRITE]), day)
+    _, reads = make_token(people.dan, "n", Limits(EVERYTHING, catalogs=["csx"]), day)
+    for other in (unbound, reads, begin_session(people.dan).access):
+        assert not may_write_with(other, csx)
+    Beamline.objects.get(name="csx").staff.remove(people.sue)
+    assert not may_write_with(text, csx)
+    User.objects.filter(pk=people.sue.pk).update(data_admin=True)
+    assert may_write_with(text, csx)
+
+
+def test_a_token_that_writes_reads_nothing(with_token: Bearer, recorder: Recorder) -> None:
+    recorder.run("310000")
+    script = with_token("dan", scopes=[WRITE], catalogs=["csx"])
+    assert script.get(HEADERS).status_code == 403
 
 
 # -- What a token narrows ----------------------------------------------------------------------
