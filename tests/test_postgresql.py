@@ -21,6 +21,7 @@ SUITES = [
     "tests/test_index_listing.py",
     "tests/test_index_rule.py",
     "tests/test_revocation.py",
+    "tests/test_sync.py",
 ]
 
 
