@@ -10,6 +10,7 @@ the right knew whose account it is.
 from typing import Any
 
 import ldap
+import structlog
 from django.conf import settings
 from django_auth_ldap.backend import LDAPBackend
 from django_auth_ldap.config import GroupOfNamesType, LDAPSearch
@@ -17,6 +18,8 @@ from django_auth_ldap.config import GroupOfNamesType, LDAPSearch
 from policies.grants import apply_grants, has_rights_by_hand
 from policies.models import User
 from policies.sso_config import LDAP
+
+log = structlog.get_logger(__name__)
 
 PROVIDER = "ldap"
 SECONDS = 5
@@ -41,15 +44,19 @@ class DirectoryBackend(LDAPBackend):  # type: ignore[misc]
 
     def get_or_build_user(self, username: str, ldap_user: Any) -> tuple[User, bool]:
         user, built = super().get_or_build_user(username, ldap_user)
-        if not built and not _may_sign_in(user):
-            raise ldap_user.AuthenticationFailed("a local account has this name")
+        if not built and (reason := _local(user)):
+            log.warning("sign-in refused", provider=PROVIDER, user_id=user.pk, reason=reason)
+            raise ldap_user.AuthenticationFailed(reason)
         return user, built
 
 
-def _may_sign_in(user: User) -> bool:
+def _local(user: User) -> str:
+    """Why the directory must not sign in this account, or nothing."""
     if user.has_usable_password() or user.is_superuser:
-        return False
-    return user.bound_to == PROVIDER or not has_rights_by_hand(user, PROVIDER)
+        return "a local account has this name"
+    if user.bound_to != PROVIDER and has_rights_by_hand(user, PROVIDER):
+        return "this account's rights were set before its first sign-in"
+    return ""
 
 
 def _settings(directory: LDAP) -> dict[str, Any]:
