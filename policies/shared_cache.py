@@ -20,9 +20,14 @@ def count(counters: BaseCache, key: str, amount: int, seconds: int) -> int:
     """Adds to a counter that lives so many seconds from its beginning; gives what it has then."""
     for _ in range(TRIES):
         try:
-            return int(counters.incr(key, amount))
+            value = int(counters.incr(key, amount))
         except ValueError:  # It is the first, or the last one has just expired or been evicted.
             counters.add(key, 0, seconds)
+            continue
+        if value == amount:
+            # Redis begins anew, for ever, one that expires just before it is counted up.
+            counters.touch(key, seconds)
+        return value
     return amount
 
 
@@ -67,6 +72,9 @@ class SQLCache(BaseCache):
             row.value += delta
             row.save(update_fields=["value"])
         return int(row.value)
+
+    def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: Any = None) -> bool:
+        return bool(self._current(key, version).update(expires=self._expires(timeout)))
 
     def delete(self, key: str, version: Any = None) -> bool:
         return bool(self._current(key, version).delete()[0])

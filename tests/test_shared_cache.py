@@ -99,6 +99,17 @@ def test_a_counter_that_runs_out_in_between_is_begun_anew(
     assert count(shared, "guesses", 3, 30) == 3
 
 
+def test_a_counter_that_redis_begins_by_itself_runs_out(
+    redis_options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django asks Redis whether there is one and then counts, which makes one that never ends."""
+    shared = redis(redis_options)
+    client, key = shared._cache.get_client(), shared.make_key("guesses")
+    monkeypatch.setattr(shared, "incr", lambda _, amount: client.incr(key, amount))
+    assert count(shared, "guesses", 1, 30) == 1
+    assert 0 < client.ttl(key) <= 30
+
+
 def test_a_counter_counts_on(shared: BaseCache) -> None:
     assert [count(shared, "guesses", amount, 30) for amount in (1, 1, 5)] == [1, 2, 7]
 
