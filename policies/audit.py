@@ -383,8 +383,7 @@ class Bound:
             if within and self._counts.total() < self._together:
                 self._counts[network] += 1
                 return True
-            known = network in self._left_out or len(self._left_out) < NETWORKS
-            self._left_out[network if known else OTHERS] += 1
+            _add(self._left_out, network, 1)
             return False
 
     def left_out(self, *, at_once: bool = False) -> Counter[str]:
@@ -399,9 +398,16 @@ class Bound:
         return ended
 
     def _end(self) -> None:
-        self._ended.update(self._left_out)
+        for network, count in self._left_out.items():
+            _add(self._ended, network, count)
         self._begin = time.monotonic()
         self._counts, self._left_out = Counter(), Counter()
+
+
+def _add(counts: Counter[str], network: str, count: int) -> None:
+    """Counts a network by its name, or with others when many have one already."""
+    known = network in counts or len(counts) < NETWORKS
+    counts[network if known else OTHERS] += count
 
 
 NETWORKS = 100
