@@ -2,8 +2,7 @@
 
 The session decides, the tokens only point at it: an access token stops working the
 moment its session ends, the user is deactivated or the password changes. A refresh
-token works once; one that is spent ends the session, because somebody has a copy. Only just
-after it was spent it is merely refused: clients have threads, which refresh it all at once.
+token works once; one that is spent ends the session, because somebody has a copy.
 """
 
 import time
@@ -26,7 +25,7 @@ from policies.models import Session, User
 ACCESS = cast(timedelta, settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"])
 REFRESH = cast(timedelta, settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
 RACE = timedelta(seconds=30)
-"""within which two threads of one client may refresh the same token: the second is refused only"""
+"""for clients whose processes share a refresh token: used again within it, it is refused only"""
 
 
 # Asked at every request: composing it by the ORM takes several times longer than running it.
@@ -77,8 +76,11 @@ def session_of(access_token: str) -> Session:
     return _session(_claims(access_token, "access"))
 
 
-def refresh_session(refresh_token: str) -> Tokens:
-    """New tokens for a refresh token, which is spent by this."""
+def refresh_session(refresh_token: str, *, race: timedelta = timedelta(0)) -> Tokens:
+    """New tokens for a refresh token, which is spent by this.
+
+    race: how long after that the same token is refused without ending the session.
+    """
     claims = _claims(refresh_token, "refresh")
     session = _session(claims)
     session.refresh_id = uuid.uuid4()
@@ -92,15 +94,15 @@ def refresh_session(refresh_token: str) -> Tokens:
     )
     if won:
         return _tokens(session)
-    if _spent_just_now(claims):
+    if race and _spent_within(race, claims):
         raise TokenRefused("refresh token used again at once")
     end_session(session, "refresh token used twice")
     raise TokenRefused("refresh token used twice")
 
 
-def _spent_just_now(claims: Claims) -> bool:
+def _spent_within(race: timedelta, claims: Claims) -> bool:
     """Whether the last refresh, a moment ago, was by this very token."""
-    recent = Session.objects.filter(refreshed__gt=timezone.now() - RACE)
+    recent = Session.objects.filter(refreshed__gt=timezone.now() - race)
     return recent.filter(pk=claims.session, spent_id=claims.token_id).exists()
 
 
