@@ -12,6 +12,9 @@ from policies.sessions import TokenRefused, session_of
 from policies.throttling import exceeds_anonymous_rate
 from policies.tokens import PREFIX, APITokenRefused, token_of
 
+SCHEMES = ("bearer", "apikey")
+"""the second is how Tiled's clients send an API token"""
+
 
 class BearerAuthentication(BaseAuthentication):
     """`Authorization: Bearer <access or API token>`. Any other Authorization header is refused."""
@@ -21,7 +24,7 @@ class BearerAuthentication(BaseAuthentication):
         if header is None:
             return None
         scheme, _, token = header.partition(" ")
-        if scheme.lower() != "bearer":
+        if scheme.lower() not in SCHEMES:
             raise AuthenticationFailed("Use 'Authorization: Bearer <token>'.")
         with phase("auth"):
             credential = _credential(request, token.strip())

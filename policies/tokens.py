@@ -27,7 +27,8 @@ from policies.addresses import Address
 from policies.models import APIToken, Beamline, Proposal, User
 
 PREFIX = "dbk_"
-FORM = re.compile(r"dbk_([a-z0-9]{16})\.([A-Za-z0-9_-]{43})")
+FORM = re.compile(r"dbk_([a-z0-9]{16})(?:\.([A-Za-z0-9_-]{43})|_([a-f0-9]{64}))")
+"""the second spelling has letters, digits and _ only, as some programs want a key"""
 USE_NOTED_EVERY = timedelta(minutes=1)
 MAX_TOKENS = 100
 
@@ -79,7 +80,7 @@ def token_of(text: str, address: Address | None) -> APIToken:
     found = FORM.fullmatch(text)
     if found is None:
         raise APITokenRefused("malformed")
-    key, secret = found.groups()
+    key, secret = found[1], found[2] or found[3]
     token = _stored(key)
     pepper = None if token is None else _pepper_of(token, secret)
     if token is None or pepper is None:
