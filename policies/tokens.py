@@ -57,10 +57,15 @@ class Limits:
     allowed_ips: Sequence[str] | None = None
 
 
-def make_token(user: User, name: str, limits: Limits, lifetime: timedelta) -> tuple[APIToken, str]:
-    """A new token, and its text, which is told now and never again."""
+def make_token(
+    user: User, name: str, limits: Limits, lifetime: timedelta, *, as_word: bool = False
+) -> tuple[APIToken, str]:
+    """A new token, and its text, which is told now and never again.
+
+    as_word: of letters, digits and _ only.
+    """
     key = secrets.token_hex(8)
-    secret = secrets.token_urlsafe(32)
+    secret = secrets.token_hex(32) if as_word else secrets.token_urlsafe(32)
     token = APIToken.objects.create(
         user=user,
         name=name,
@@ -72,7 +77,7 @@ def make_token(user: User, name: str, limits: Limits, lifetime: timedelta) -> tu
         allowed_ips=limits.allowed_ips,
         expires=timezone.now() + lifetime,
     )
-    return token, f"{PREFIX}{key}.{secret}"
+    return token, f"{PREFIX}{key}{'_' if as_word else '.'}{secret}"
 
 
 def token_of(text: str, address: Address | None) -> APIToken:

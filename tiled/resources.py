@@ -9,7 +9,7 @@ from tiled.nodes import ArrayNode, CatalogNode, Node, RunNode, StreamNode
 
 
 def resource(node: Node, api: str, count: int | None = None) -> dict[str, Any]:
-    """api: the address of the API with a slash at its end. count: of children, where it is known."""
+    """api: the address of the API with a slash at its end. count: of children, where known."""
     return {
         "id": node.path[-1] if node.path else "",
         "attributes": {
@@ -78,7 +78,7 @@ def data_type(dtype: np.dtype[Any]) -> dict[str, Any]:
 
 
 def contents(node: Node, api: str) -> dict[str, Any] | None:
-    """The children of complete runs at once, which saves requests; new streams come to open ones."""
+    """The children of complete runs at once, which saves requests; open ones get new streams."""
     if isinstance(node, CatalogNode):
         return None
     if isinstance(node, RunNode):

@@ -137,7 +137,7 @@ class KeysView(Speaking, AuthView):
         limits = Limits(scopes=_scopes(asked["scopes"]))
         lifetime = min(lifetime, longest(user))
         check_within_rights(request, limits, lifetime)
-        token, text = make_token(user, asked["note"] or "tiled", limits, lifetime)
+        token, text = make_token(user, asked["note"] or "tiled", limits, lifetime, as_word=True)
         return uncached(request, key(token) | {"secret": text})
 
     @extend_schema(exclude=True)

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from broker_site.cursors import purpose
+from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem, not_found
 from broker_site.renderers import JSONRenderer
 from broker_site.root import RootView
@@ -96,8 +97,19 @@ def refused(error: Exception) -> HttpResponse | None:
 class AboutView(RootView):
     """The API's root: its routes, and all that the clients of Tiled look for."""
 
+    def perform_content_negotiation(
+        self, request: Request, force: bool = False
+    ) -> tuple[BaseRenderer, str]:
+        if wire.MSGPACK in request.headers.get("Accept", ""):
+            return JSONRenderer(), JSONRenderer.media_type
+        return super().perform_content_negotiation(request, force)
+
+    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
     def get(self, request: Request) -> Any:
+        """The version of the service, the address of every route, and what Tiled's clients ask."""
         own = super().get(request)
+        if getattr(request.accepted_renderer, "format", "") == "api":
+            return own
         content = about(request.build_absolute_uri("/"), dict(own.data))
         response = wire.answer(request, content)
         response.set_cookie("tiled_csrf", "unused", httponly=True, samesite="lax")
