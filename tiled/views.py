@@ -140,7 +140,10 @@ class NodeView(Speaking, EventView):
 
     def _below(self, node: Node, path: Path, name: str) -> Node:
         if isinstance(node, Folder):
-            return folder(path) or self._run(CatalogNode(catalogs=catalogs(None)), path, name)
+            found = folder(path)
+            if found is None and len(path) > 1:
+                raise NoNode(name)
+            return found or self._run(CatalogNode((), catalogs(None)), path, name)
         return self._run(node, path, name) if isinstance(node, CatalogNode) else node.child(name)
 
     def _run(self, node: CatalogNode, path: Path, name: str) -> Node:
@@ -178,7 +181,7 @@ def folder(path: Path) -> Node | None:
 
 
 class MetadataView(NodeView):
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """A node: what it is, and where more about it is found."""
         found = self.node(node)
@@ -194,7 +197,7 @@ class MetadataView(NodeView):
 
 
 class SearchView(NodeView):
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The children of a node, one page at a time; of a catalog, those that filters select."""
         found = self.node(node)
@@ -309,13 +312,15 @@ def _listed(node: RunNode, api: str) -> dict[str, Any]:
 
 
 class DistinctView(NodeView):
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The values of metadata keys among the selected runs."""
         found = self.node(node)
-        if not isinstance(found, CatalogNode):
-            raise Problem(400, "Only catalogs have distinct values.")
         given = request.query_params
+        if not isinstance(found, CatalogNode):
+            # What is below a run has no values of runs.
+            nothing = {key: list[Any]() for key in given.getlist("metadata")}
+            return wire.answer(request, {"metadata": nothing})
         filters = parse_filters(given)
         selections = {catalog.name: filters.selection(catalog) for catalog in found.catalogs}
         merged = MergedRuns(found.catalogs, access_for(request))
@@ -365,7 +370,7 @@ class ArrayView(DataView):
 
     by_block = False
 
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request, node: str) -> HttpResponseBase:
         found = self.node(node)
         if not isinstance(found, ArrayNode):
@@ -424,14 +429,14 @@ def within_block(node: ArrayNode, block: str, items: Sequence[Item]) -> tuple[It
 class ContainerView(DataView):
     reads_by_post = True
 
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def post(self, request: Request, node: str) -> HttpResponseBase:
         """The same with the list of fields in the body."""
         if not (isinstance(request.data, list) and all(isinstance(f, str) for f in request.data)):
             raise Problem(400, "The body must be a list of fields.")
         return self._table(node, request.data)
 
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """Columns of a dataset as one Arrow file."""
         return self._table(node, request.query_params.getlist("field"))
@@ -471,7 +476,7 @@ def _arrow_file(columns: dict[str, np.ndarray[Any, Any]]) -> bytes:
 
 
 class DocumentsView(DataView):
-    @extend_schema(exclude=True)
+    @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """The bluesky documents of a run, as they were emitted, in pages."""
         found = self.node(node)

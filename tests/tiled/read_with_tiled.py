@@ -52,7 +52,7 @@ HABITS = {
     "api key": lambda: bool(context.create_api_key()["secret"]),
     "descriptors": lambda: len(catalog[uid].descriptors),
     "distinct": lambda: catalog.distinct("plan_name", counts=True)["metadata"],
-    "table": lambda: list(__import__("databroker").Broker(catalog)[uid].table().columns),
+    "table": lambda: list(catalog.v1[uid].table().columns),
 }
 found = {}
 for name, habit in HABITS.items():
