@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from broker_site.problems import Problem, not_found
 from policies.audit import note_refusal
 from policies.models import APIToken, Session, User
-from policies.permissions import OwnTokens
+from policies.permissions import OwnTokens, SignIn
 from policies.second_factor import password_is_enough
 from policies.sessions import (
     REFRESH,
@@ -42,7 +42,8 @@ class SignInView(Speaking, AuthView):
     @extend_schema(request=None, responses={200: dict[str, Any]})
     def post(self, request: Request) -> HttpResponseBase:
         """Signs in with user name and password."""
-        given = Credentials(data={n: request.data.get(n) for n in ("username", "password")})
+        form = request.data if isinstance(request.data, dict) else {}
+        given = Credentials(data={n: form.get(n) for n in ("username", "password")})
         given.is_valid(raise_exception=True)
         user = authenticate(request._request, **given.validated_data)
         if not isinstance(user, User):
@@ -90,8 +91,15 @@ class LogoutView(Speaking, AuthView):
         return HttpResponse(status=204)
 
 
+class Everybody(SignIn):
+    """API tokens, too: they learn whose they are."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return True
+
+
 class WhoAmIView(Speaking, AuthView):
-    permission_classes = ()
+    permission_classes = (Everybody,)
 
     @extend_schema(request=None, responses={200: dict[str, Any]})
     def get(self, request: Request) -> HttpResponseBase:

@@ -16,6 +16,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from broker_site.cursors import purpose
 from broker_site.parameters import Parameters
@@ -74,11 +75,10 @@ class AnyBody(BaseParser):
             raise Problem(400, "The body must be JSON.") from None
 
 
-class Speaking:
+class Speaking(APIView):
     """Mixed into views: takes what the clients accept, and refuses as they understand it."""
 
-    parser_classes = [AnyBody]
-    request: Request
+    parser_classes: Sequence[type[BaseParser]] = [AnyBody]
 
     def perform_content_negotiation(
         self, request: Request, force: bool = False
@@ -91,7 +91,7 @@ class Speaking:
 
 def refused(error: Exception) -> HttpResponse | None:
     problem = as_problem(error)
-    return problem and wire.refusal(problem)
+    return None if problem is None else wire.refusal(problem)
 
 
 class AboutView(RootView):
@@ -112,7 +112,7 @@ class AboutView(RootView):
             return own
         content = about(request.build_absolute_uri("/"), dict(own.data))
         response = wire.answer(request, content)
-        response.set_cookie("tiled_csrf", "unused", httponly=True, samesite="lax")
+        response.set_cookie("tiled_csrf", "unused", httponly=True, samesite="Lax")
         return response
 
 
@@ -202,8 +202,9 @@ class SearchView(NodeView):
         """The children of a node, one page at a time; of a catalog, those that filters select."""
         found = self.node(node)
         filters = parse_filters(request.query_params)
-        listed = self._runs if isinstance(found, CatalogNode) else self._inner
-        return wire.answer(request, listed(found, filters))  # type: ignore[operator]
+        if isinstance(found, CatalogNode):
+            return wire.answer(request, self._runs(found, filters))
+        return wire.answer(request, self._inner(found, filters))
 
     def _inner(self, node: Node, filters: Filters) -> dict[str, Any]:
         if filters.clauses or filters.words or filters.prefix or filters.nothing:
