@@ -14,7 +14,7 @@ INSTALL := -m pip install --quiet --disable-pip-version-check --require-hashes -
 demo: install frontend
 	@python -m demo.serve
 
-test: install frontend .venv-databroker/reader .venv-client/client
+test: install frontend .venv-databroker/reader .venv-tiled/clients .venv-client/client
 	python -m pytest -n 2 --dist loadfile
 	cd client && ../.venv-client/bin/python -m pytest
 
@@ -29,7 +29,7 @@ lint: install
 	python -m tests.licences
 
 # After a change of pins, which stay in the .txt files.
-PINS := requirements requirements-dev requirements-ldap requirements-saml tests/parity/requirements \
+PINS := requirements requirements-dev requirements-ldap requirements-saml tests/parity/requirements tests/tiled/requirements \
   client/tests/requirements
 
 lock: | $(VENV)/bin/python
@@ -68,6 +68,12 @@ $(VENV)/development: requirements-dev.lock | $(VENV)/bin/python
 .venv-databroker/reader: tests/parity/requirements.lock
 	$(PYTHON) -m venv .venv-databroker
 	.venv-databroker/bin/python $(INSTALL) -r $<
+	@touch $@
+
+# The stock clients of Tiled, which the tests read with.
+.venv-tiled/clients: tests/tiled/requirements.lock
+	$(PYTHON) -m venv .venv-tiled
+	.venv-tiled/bin/python $(INSTALL) -r $<
 	@touch $@
 
 # Our own client, as people get it: built as a wheel and installed where nothing else of ours is.

@@ -19,9 +19,9 @@ from django.utils.cache import patch_vary_headers
 MIN_BYTES = 2048
 LEVEL = 1  # above it, either takes longer than it saves on a network of 1 Gbit/s
 GZIP_WINDOW = 31  # 15, and 16 for a gzip header
-PATH = re.compile(r"/api/v1/(headers|events|descriptors|schema)/")
-TEXTS = {"application/json", "application/x-ndjson", "text/csv"}
-DOCUMENTS = {"application/msgpack", "application/bson"}
+PATH = re.compile(r"/api/v1/(headers|events|descriptors|schema|metadata|search|documents)/")
+TEXTS = {"application/json", "application/x-ndjson", "text/csv", "application/json-seq"}
+DOCUMENTS = {"application/msgpack", "application/x-msgpack", "application/bson"}
 _CODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([\d.]+)\s*)?")
 
 

@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "headers",
     "headers.index",
     "events",
+    "tiled",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -9,16 +9,17 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from broker_site import health
 from broker_site.metrics import metrics
 from broker_site.problems import NOT_FOUND, error_view, failure_view
-from broker_site.root import RootView
 from events.admin_views import data_rates
 from policies import account_urls
 from policies.pages import account
 from policies.release import release
+from tiled.views import AboutView
 
 api: list[URLPattern | URLResolver] = [
-    path("", RootView.as_view(), name="api-root"),
+    path("", AboutView.as_view(), name="api-root"),
     path("", include("headers.urls")),
     path("", include("events.urls")),
+    path("", include("tiled.urls")),
     path("auth/", include("policies.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
 ]

@@ -123,7 +123,6 @@ def _stored(model: type[Row], *rows: Row) -> tuple[Row, ...]:
 def people(db: None) -> People:
     """alice, bob, sue and dan with their proposals 310000, 310001 and the public 312000."""
     caches["counters"].clear()
-    audit.anonymous_refusals._begin = float("-inf")  # a new window
     password = make_password(PASSWORD)
     alice, bob, sue, dan = _stored(
         User,

@@ -59,6 +59,35 @@ HIDDEN: dict[str, list[str]] = {
         "/api/v1/events/{event}/data/no-such-field/",
     ],
     "runs/<str:key>/": ["/runs/{key}/"],
+    "api/v1/metadata/<path:node>": [
+        "/api/v1/metadata/{key}",
+        "/api/v1/metadata/all/{key}",
+        "/api/v1/metadata/all/{key}/{stream}/data/{field}",
+        "/api/v1/metadata/all/{key}/_stream_names",
+        "/api/v1/metadata/csx/raw/{key}/no-such-stream",
+    ],
+    "api/v1/search/<path:node>": [
+        "/api/v1/search/all/{key}",
+        "/api/v1/search/all/{key}?fields=count",
+        "/api/v1/search/all/{key}/{stream}/data?fields=",
+    ],
+    "api/v1/distinct/<path:node>": ["/api/v1/distinct/all/{key}?metadata=plan_name"],
+    "api/v1/array/full/<path:node>": [
+        "/api/v1/array/full/all/{key}/{stream}/data/{field}",
+        "/api/v1/array/full/all/{key}/{stream}/data/{field}?slice=0:1&expected_shape=9",
+        "/api/v1/array/full/all/{key}/{stream}/timestamps/no-such-field",
+    ],
+    "api/v1/array/block/<path:node>": [
+        "/api/v1/array/block/all/{key}/{stream}/data/{field}?block=0",
+    ],
+    "api/v1/container/full/<path:node>": [
+        "/api/v1/container/full/all/{key}/{stream}/data?format=arrow&field={field}",
+        "/api/v1/container/full/all/{key}",
+    ],
+    "api/v1/documents/<path:node>": [
+        "/api/v1/documents/all/{key}",
+        "/api/v1/documents/all/{key}?fill=true",
+    ],
 }
 
 # Routes over many runs: addresses whose answers must not change when a hidden run comes in.
@@ -86,6 +115,25 @@ MANY: dict[str, list[str]] = {
     ],
     "runs/": ["/runs/", "/runs/?search=zirconium"],
     "runs/facets/": ["/runs/facets/"],
+    "api/v1/metadata/": [
+        "/api/v1/metadata/",
+        "/api/v1/metadata/all",
+        "/api/v1/metadata/csx/raw",
+        "/api/v1/metadata/hxn/raw",
+    ],
+    "api/v1/search/": [
+        "/api/v1/search/",
+        "/api/v1/search/all",
+        "/api/v1/search/all?sort=-time&page[limit]=1",
+        "/api/v1/search/all?sort=-time&page[offset]=1&page[limit]=1",
+        "/api/v1/search/all?fields=count",
+        "/api/v1/search/all?filter[partial_uid][condition][partial_uids]={prefix}",
+        "/api/v1/search/all?filter[lookup][condition][key]={key}",
+        "/api/v1/search/all?filter[fulltext][condition][text]=zirconium",
+    ],
+    "api/v1/distinct/": [
+        "/api/v1/distinct/all?metadata=plan_name&metadata=sample.name&counts=true",
+    ],
 }
 
 # Routes that tell nothing of runs, and why.
@@ -100,6 +148,12 @@ NO_RUNS: dict[str, str] = {
     "api/v1/auth/device/": "signs in",
     "api/v1/auth/device/token/": "signs in",
     "api/v1/schema/": "the same for everybody",
+    "api/v1/auth/provider/password/token": "signs in",
+    "api/v1/auth/session/refresh": "signs in",
+    "api/v1/auth/session/revoke": "signs out",
+    "api/v1/auth/logout": "signs out",
+    "api/v1/auth/whoami": "tells of the caller only",
+    "api/v1/auth/apikey": "the caller's own tokens",
 }
 
 

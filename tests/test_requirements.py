@@ -15,6 +15,7 @@ FILES = (
     "requirements-ldap",
     "requirements-saml",
     "tests/parity/requirements",
+    "tests/tiled/requirements",
     "client/tests/requirements",
 )
 LOCKED = re.compile(r"([A-Za-z0-9._-]+)==(\S+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)+)\n")

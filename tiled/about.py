@@ -1,0 +1,44 @@
+"""What the clients ask first: which protocol is spoken, and where one signs in."""
+
+from typing import Any
+
+from tiled.filters import CONDITIONS
+
+PROTOCOL = "0.2.20"
+"""the version of Tiled whose protocol this is; its writers compare it"""
+PROVIDER = "password"
+
+
+def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
+    """own: what the service says of itself. host: its address with a slash at the end."""
+    auth = f"{host}api/v1/auth/"
+    return own | {
+        "api_version": 0,
+        "library_version": PROTOCOL,
+        "formats": {
+            "array": ["application/octet-stream"],
+            "container": ["application/vnd.apache.arrow.file"],
+        },
+        "aliases": {},
+        "queries": list(CONDITIONS),
+        "authentication": {
+            "required": False,
+            "providers": [
+                {
+                    "provider": PROVIDER,
+                    "mode": "internal",
+                    "links": {"auth_endpoint": f"{auth}provider/{PROVIDER}/token"},
+                    "confirmation_message": None,
+                }
+            ],
+            "links": {
+                "whoami": f"{auth}whoami",
+                "apikey": f"{auth}apikey",
+                "refresh_session": f"{auth}session/refresh",
+                "revoke_session": f"{auth}session/revoke/{{session_id}}",
+                "logout": f"{auth}logout",
+            },
+        },
+        "links": {"self": f"{host}api/v1", "documentation": f"{host}api/docs/"},
+        "meta": {"root_path": "/api", "version": own.get("version")},
+    }

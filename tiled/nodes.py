@@ -1,0 +1,336 @@
+"""The tree that Tiled's clients walk: catalog, run, stream, and below it values and configuration.
+
+Every node below a catalog is made from a Run, which only `Runs(catalog, access)` gives.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from events.stream import NoSuchName, Stream
+from headers.catalogs import Catalog
+from headers.repositories import Run
+from headers.streams import stream_name
+from tiled import sources
+from tiled.sources import TIME, Array
+
+Path = tuple[str, ...]
+Spec = tuple[str, str | None]
+CHUNK_BYTES = 2**24
+
+
+class NoNode(LookupError):
+    """There is nothing at this path."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A place in the tree. `path`: its segments from the root."""
+
+    path: Path
+    family: ClassVar[str] = "container"
+    specs: ClassVar[Sequence[Spec]] = ()
+    sorting: ClassVar[str] = "_"
+    listed: ClassVar[bool] = True
+    """may a client take the children from the resource of a complete run?"""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {}
+
+    @property
+    def names(self) -> list[str]:
+        """Of the children, in order."""
+        return []
+
+    def child(self, name: str) -> "Node":
+        raise NoNode(name)
+
+    def children(self) -> Iterator["Node"]:
+        return (self.child(name) for name in self.names)
+
+
+@dataclass(frozen=True)
+class Folder(Node):
+    """Holds nodes that are found by the configuration alone."""
+
+    below: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.below)
+
+
+@dataclass(frozen=True)
+class CatalogNode(Node):
+    """The runs of some catalogs."""
+
+    catalogs: tuple[Catalog, ...] = ()
+    specs: ClassVar[Sequence[Spec]] = [("CatalogOfBlueskyRuns", "1")]
+    sorting: ClassVar[str] = "time"
+
+
+@dataclass(frozen=True)
+class RunNode(Node):
+    run: Run
+    specs: ClassVar[Sequence[Spec]] = [("BlueskyRun", "1")]
+
+    @property
+    def names(self) -> list[str]:
+        return sorted({stream_name(descriptor) for descriptor in self.run.descriptors})
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {"start": self.run.start, "stop": self.run.stop, "summary": self._summary()}
+
+    def child(self, name: str) -> Node:
+        if name == "_stream_names":
+            # What `run.descriptors` of the clients asks for; it looks at the names only.
+            return _StreamNames((*self.path, name), self.run)
+        try:
+            return StreamNode((*self.path, name), Stream.of(self.run, name))
+        except NoSuchName:
+            raise NoNode(name) from None
+
+    def _summary(self) -> dict[str, Any]:
+        start, stop = self.run.start, self.run.stop or {}
+        began, ended = start.get("time"), stop.get("time")
+        return {
+            "uid": self.run.uid,
+            "scan_id": start.get("scan_id"),
+            "timestamp": began,
+            "datetime": _moment(began),
+            "plan_name": start.get("plan_name"),
+            "stream_names": self.names,
+            "duration": _duration(began, ended),
+        }
+
+
+@dataclass(frozen=True)
+class _StreamNames(RunNode):
+    specs: ClassVar[Sequence[Spec]] = ()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {}
+
+
+@dataclass(frozen=True)
+class StreamNode(Node):
+    stream: Stream
+    specs: ClassVar[Sequence[Spec]] = [("BlueskyEventStream", "1")]
+
+    @property
+    def names(self) -> list[str]:
+        return ["data", "timestamps", "config", "config_timestamps"]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {"descriptors": self.stream.descriptors, "stream_name": self.stream.name}
+
+    def child(self, name: str) -> Node:
+        path = (*self.path, name)
+        match name:
+            case "data" | "timestamps":
+                return ValuesNode(path, self.stream)
+            case "config" | "config_timestamps":
+                return ConfigurationNode(path, self.stream)
+        raise NoNode(name)
+
+
+@dataclass(frozen=True)
+class ArrayNode(Node):
+    """An array whose shape and type are those that reading it gives."""
+
+    shape: tuple[int, ...] = ()
+    dtype: np.dtype[Any] = field(default_factory=lambda: np.dtype("<f8"))
+    dims: tuple[str, ...] = (TIME,)
+    attributes: dict[str, Any] = field(default_factory=dict)
+    spec: str = "xarray_data_var"
+    values: Array | None = None
+    """None: they are read from files, or from lists in the events"""
+    stream: Stream | None = None
+    family: ClassVar[str] = "array"
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {"attrs": self.attributes}
+
+    @property
+    def specs(self) -> Sequence[Spec]:  # type: ignore[override]
+        return [(self.spec, None)]
+
+    @property
+    def chunks(self) -> list[list[int]]:
+        """Along the first axis, pieces of some megabytes; along the others, all of it."""
+        if not self.shape:
+            return []
+        count, *inner = self.shape
+        row = max(1, int(np.prod(inner, dtype=np.int64)) * self.dtype.itemsize)
+        step = max(1, CHUNK_BYTES // row)
+        first = [min(step, count - at) for at in range(0, count, step)] or [0]
+        return [first, *([size] for size in inner)]
+
+
+@dataclass(frozen=True)
+class ValuesNode(Node):
+    """`data` or `timestamps` of a stream."""
+
+    stream: Stream
+    specs: ClassVar[Sequence[Spec]] = [("xarray_dataset", None)]
+    listed: ClassVar[bool] = False  # the shapes of arrays are only known when files are opened
+
+    @property
+    def of_times(self) -> bool:
+        return self.path[-1] == "timestamps"
+
+    @property
+    def names(self) -> list[str]:
+        fields = (name for name in self.stream.data_keys if "/" not in name and name != TIME)
+        return [TIME, *fields]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        inherited = StreamNode(self.path[:-1], self.stream).metadata
+        return inherited | {"attrs": {"stream_name": self.stream.name}}
+
+    def children(self) -> Iterator[Node]:
+        return self._nodes(self.names)
+
+    def child(self, name: str) -> Node:
+        if name not in self.names:
+            raise NoNode(name)
+        found = next(self._nodes([name]), None)
+        if found is None:
+            raise NoNode(name)
+        return found
+
+    def columns(self, names: Sequence[str]) -> dict[str, Array]:
+        """`time` and, of these fields, those that have one value an event."""
+        known = set(self.names)
+        if unknown := [name for name in names if name not in known]:
+            raise NoNode(unknown[0])
+        of_interest = [name for name in names if name != TIME]
+        if not self.of_times:
+            of_interest = [n for n in of_interest if sources.is_column(self.stream, n)]
+        return sources.columns(self.stream, of_interest, timestamps=self.of_times)
+
+    def _nodes(self, names: Sequence[str]) -> Iterator[Node]:
+        columns = self.columns(names)
+        for name in names:
+            node = self._column(name, columns[name]) if name in columns else self._array(name)
+            if node is not None:
+                yield node
+
+    def _column(self, name: str, values: Array) -> Node:
+        is_time = name == TIME
+        return ArrayNode(
+            (*self.path, name),
+            values.shape,
+            values.dtype,
+            attributes={} if is_time else self._attributes(name),
+            spec="xarray_coord" if is_time else "xarray_data_var",
+            values=values,
+        )
+
+    def _array(self, name: str) -> Node | None:
+        known = sources.shape_and_dtype(self.stream, name)
+        if known is None:
+            return None
+        shape, dtype = known
+        dims = self._dims(name, len(shape) - 1)
+        about = self._attributes(name)
+        path = (*self.path, name)
+        return ArrayNode(path, shape, dtype, (TIME, *dims), about, stream=self.stream)
+
+    def _dims(self, name: str, axes: int) -> list[str]:
+        declared = self.stream.data_keys[name].get("dims")
+        if isinstance(declared, list) and len(set(map(str, declared)) - {TIME}) == axes:
+            return [str(dim) for dim in declared]
+        return [f"dim_{axis}" for axis in range(axes)]
+
+    def _attributes(self, name: str) -> dict[str, Any]:
+        key = self.stream.data_keys[name]
+        found = {"object": key.get("object_name") or self._object_of(name)}
+        units = key.get("units")
+        return found | ({"units_string": units} if isinstance(units, str) else {})
+
+    def _object_of(self, name: str) -> str | None:
+        for descriptor in self.stream.descriptors:
+            keys = descriptor.get("object_keys")
+            for device, fields in keys.items() if isinstance(keys, dict) else ():
+                if isinstance(fields, list) and name in fields:
+                    return str(device)
+        return None
+
+
+@dataclass(frozen=True)
+class ConfigurationNode(Node):
+    """`config` or `config_timestamps` of a stream: one dataset a device."""
+
+    stream: Stream
+
+    @property
+    def names(self) -> list[str]:
+        found: dict[str, None] = {}
+        for descriptor in self.stream.descriptors:
+            configuration = descriptor.get("configuration")
+            found |= dict.fromkeys(configuration if isinstance(configuration, dict) else ())
+        return [name for name in found if "/" not in name]
+
+    def child(self, name: str) -> Node:
+        if name not in self.names:
+            raise NoNode(name)
+        return DeviceNode((*self.path, name), self.stream)
+
+
+@dataclass(frozen=True)
+class DeviceNode(Node):
+    """The configuration of one device; the first axis is the descriptor."""
+
+    stream: Stream
+    specs: ClassVar[Sequence[Spec]] = [("xarray_dataset", None)]
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        return {"attrs": {}}
+
+    @cached_property
+    def _recorded(self) -> list[dict[str, Any]]:
+        device = self.path[-1]
+        part = "timestamps" if self.path[-2] == "config_timestamps" else "data"
+        found = []
+        for descriptor in self.stream.descriptors:
+            values = (descriptor.get("configuration") or {}).get(device)
+            recorded = values.get(part) if isinstance(values, dict) else None
+            found.append(recorded if isinstance(recorded, dict) else {})
+        return found
+
+    @property
+    def names(self) -> list[str]:
+        found = {name: None for recorded in self._recorded for name in recorded}
+        return [name for name in found if "/" not in name]
+
+    def child(self, name: str) -> Node:
+        if name not in self.names:
+            raise NoNode(name)
+        values = sources.configured([recorded.get(name) for recorded in self._recorded])
+        dims = (TIME, *(f"{name}_dim_{axis}" for axis in range(values.ndim - 1)))
+        return ArrayNode((*self.path, name), values.shape, values.dtype, dims, values=values)
+
+
+def _moment(time: Any) -> datetime | None:
+    try:
+        return datetime.fromtimestamp(time, UTC)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return None
+
+
+def _duration(began: Any, ended: Any) -> float | None:
+    if isinstance(began, int | float) and isinstance(ended, int | float):
+        return ended - began
+    return None

@@ -1,0 +1,220 @@
+"""Signing in under Tiled's names. Sessions and tokens are those of `policies`."""
+
+from datetime import timedelta
+from typing import Any
+
+from django.contrib.auth import authenticate
+from django.contrib.auth.signals import user_logged_in
+from django.http import HttpResponse, HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.parsers import FormParser
+from rest_framework.request import Request
+
+from broker_site.problems import Problem, not_found
+from policies.audit import note_refusal
+from policies.models import APIToken, Session, User
+from policies.permissions import OwnTokens, SignIn
+from policies.second_factor import password_is_enough
+from policies.sessions import (
+    RACE,
+    REFRESH,
+    TokenRefused,
+    Tokens,
+    begin_session,
+    end_session,
+    refresh_session,
+    session_of,
+)
+from policies.tokens import Limits, longest, make_token, revoke_token
+from policies.views import SECOND_FACTOR, AuthView, Credentials, check_within_rights, owner
+from tiled import wire
+from tiled.about import PROVIDER
+from tiled.views import Speaking
+
+SCOPES = [str(APIToken.Scope.METADATA), str(APIToken.Scope.DATA)]
+DEFAULT_LIFETIME = timedelta(days=30)
+
+
+class SignInView(Speaking, AuthView):
+    authentication_classes = ()
+    parser_classes = [FormParser]
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """Signs in with user name and password."""
+        form = request.data if isinstance(request.data, dict) else {}
+        given = Credentials(data={n: form.get(n) for n in ("username", "password")})
+        given.is_valid(raise_exception=True)
+        user = authenticate(request._request, **given.validated_data)
+        if not isinstance(user, User):
+            raise Problem(401, "No active account has this user name and password.")
+        if not password_is_enough(user):
+            raise Problem(401, SECOND_FACTOR)
+        user_logged_in.send(type(user), request=request._request, user=user)
+        return uncached(request, tokens(begin_session(user)) | identity(user))
+
+
+class RefreshView(Speaking, AuthView):
+    authentication_classes = ()
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """New tokens for a refresh token."""
+        try:
+            made = refresh_session(refresh_token(request), race=RACE)
+            return uncached(request, tokens(made))
+        except TokenRefused as error:
+            note_refusal(reason=str(error) or "not valid")
+            raise Problem(401, "The refresh token is not valid. Sign in again.") from None
+
+
+class RevokeView(Speaking, AuthView):
+    authentication_classes = ()
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """Ends the session of a refresh token, which is spent for that."""
+        try:
+            end_session(session_of(refresh_session(refresh_token(request)).access), "logout")
+        except TokenRefused as error:
+            note_refusal(reason=str(error) or "not valid")
+            raise Problem(401, "The refresh token is not valid.") from None
+        return HttpResponse(status=204)
+
+
+class LogoutView(Speaking, AuthView):
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """Ends the session whose access token is sent."""
+        if not isinstance(request.auth, Session):
+            raise Problem(401, "Send the access token of the session that shall end.")
+        end_session(request.auth, "logout")
+        return HttpResponse(status=204)
+
+
+class Everybody(SignIn):
+    """API tokens, too: they learn whose they are."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return True
+
+
+class WhoAmIView(Speaking, AuthView):
+    permission_classes = (Everybody,)
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request) -> HttpResponseBase:
+        """The caller, as the clients show them."""
+        user = request.user
+        if not isinstance(user, User):
+            raise Problem(401, "Nobody is signed in.", {"WWW-Authenticate": "Bearer"})
+        keys = [] if isinstance(request.auth, APIToken) else [key(t) for t in _tokens_of(request)]
+        return uncached(
+            request,
+            {
+                "uuid": principal(user),
+                "type": "user",
+                "identities": [identity(user)["identity"] | {"latest_login": user.last_login}],
+                "roles": [{"name": "user", "scopes": SCOPES}],
+                "api_keys": keys,
+                "sessions": [],
+                "latest_activity": None,
+            },
+        )
+
+
+class NewKey(serializers.Serializer[Any]):
+    scopes = serializers.ListField(child=serializers.CharField(), allow_null=True, default=None)
+    expires_in = serializers.IntegerField(min_value=1, allow_null=True, default=None)
+    note = serializers.CharField(max_length=100, allow_null=True, allow_blank=True, default=None)
+
+
+class KeysView(Speaking, AuthView):
+    permission_classes = (OwnTokens,)
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """A new API key. Its secret is in this answer only."""
+        given = NewKey(data=request.data)
+        given.is_valid(raise_exception=True)
+        asked = given.validated_data
+        user = owner(request)
+        seconds = asked["expires_in"]
+        if seconds is not None and seconds > longest(user).total_seconds():
+            raise Problem(400, f"expires_in: at most {longest(user).days} days for you.")
+        lifetime = DEFAULT_LIFETIME if seconds is None else timedelta(seconds=seconds)
+        limits = Limits(scopes=_scopes(asked["scopes"]))
+        lifetime = min(lifetime, longest(user))
+        check_within_rights(request, limits, lifetime)
+        token, text = make_token(user, asked["note"] or "tiled", limits, lifetime)
+        return uncached(request, key(token) | {"secret": text})
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def delete(self, request: Request) -> HttpResponseBase:
+        """Revokes a key of the caller."""
+        first = request.query_params.get("first_eight", "")
+        found = [token for token in _tokens_of(request) if token.key[:8] == first]
+        if not found:
+            raise not_found()
+        for token in found:
+            revoke_token(token)
+        return HttpResponse(status=204)
+
+
+def _tokens_of(request: Request) -> list[APIToken]:
+    return list(APIToken.objects.filter(user=owner(request), revoked=None))
+
+
+def _scopes(asked: list[str] | None) -> list[str]:
+    if asked is None or asked == ["inherit"]:
+        return SCOPES
+    if unknown := sorted(set(asked) - set(SCOPES)):
+        raise Problem(400, f"scopes: {', '.join(unknown)[:200]} is not given here.")
+    return asked
+
+
+def key(token: APIToken) -> dict[str, Any]:
+    return {
+        "first_eight": token.key[:8],
+        "expiration_time": token.expires,
+        "note": token.name,
+        "scopes": token.scopes,
+        "access_tags": None,
+        "latest_activity": token.last_used,
+    }
+
+
+def tokens(made: Tokens) -> dict[str, Any]:
+    return {
+        "access_token": made.access,
+        "expires_in": made.expires_in,
+        "refresh_token": made.refresh,
+        "refresh_token_expires_in": int(REFRESH.total_seconds()),
+        "token_type": "bearer",
+    }
+
+
+def identity(user: User) -> dict[str, Any]:
+    return {
+        "identity": {"id": user.username, "provider": PROVIDER},
+        "principal": principal(user),
+    }
+
+
+def principal(user: User) -> str:
+    """A uuid that stays the user's; its number is no secret."""
+    return f"00000000-0000-4000-8000-{user.pk:012d}"
+
+
+def refresh_token(request: Request) -> str:
+    given = request.data.get("refresh_token") if isinstance(request.data, dict) else None
+    if not isinstance(given, str):
+        raise Problem(400, "The body must be a JSON object with refresh_token.")
+    return given
+
+
+def uncached(request: Request, content: Any) -> HttpResponseBase:
+    response = wire.answer(request, content)
+    response["Cache-Control"] = "no-store"
+    return response

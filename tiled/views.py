@@ -1,0 +1,494 @@
+"""Routes of Tiled's protocol. They end without a slash, unlike the service's own."""
+
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from django.conf import settings
+from django.http import HttpResponse, HttpResponseBase
+from drf_spectacular.utils import extend_schema
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from broker_site.cursors import purpose
+from broker_site.parameters import Parameters
+from broker_site.problems import Problem, as_problem, not_found
+from broker_site.renderers import JSONRenderer
+from broker_site.root import RootView
+from events.array_views import as_array_problem
+from events.documents import Emission
+from events.repositories import Events
+from events.slices import Item, parse, resolve
+from events.stream import NoSuchName
+from events.streaming import started, streamed
+from events.views import FILLED_BYTES, EventView, whole_run
+from headers.merged import MAX_NEWEST, MergedRuns
+from headers.paging import Page, run_page
+from headers.queries import field_path
+from headers.repositories import Run
+from headers.selection import Selection
+from policies.audit import note_runs, record_read
+from policies.requests import access_for, guarded
+from tiled import sources, wire
+from tiled.about import about
+from tiled.documents import SequenceWriter, writer_for
+from tiled.filters import Filters, bound, parse_filters
+from tiled.nodes import (
+    ArrayNode,
+    CatalogNode,
+    DeviceNode,
+    Folder,
+    Node,
+    NoNode,
+    RunNode,
+    ValuesNode,
+)
+from tiled.resources import only_key, quoted, resource
+
+MAX_PAGE = 300
+DEFAULT_PAGE = 100
+MAX_ROWS = 1_000_000
+SKIPPED_AT_ONCE = 1000
+ARROW_FILE = "application/vnd.apache.arrow.file"
+EVERY = "all"
+RAW = "raw"
+Path = tuple[str, ...]
+
+
+class AnyBody(BaseParser):
+    """JSON, whatever the Content-Type says: the clients send none."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        try:
+            return json.loads(stream.read() or b"null")
+        except (ValueError, RecursionError):
+            raise Problem(400, "The body must be JSON.") from None
+
+
+class Speaking(APIView):
+    """Mixed into views: takes what the clients accept, and refuses as they understand it."""
+
+    parser_classes: Sequence[type[BaseParser]] = [AnyBody]
+
+    def perform_content_negotiation(
+        self, request: Request, force: bool = False
+    ) -> tuple[BaseRenderer, str]:
+        return JSONRenderer(), JSONRenderer.media_type
+
+    def get_exception_handler(self) -> Any:
+        return lambda error, context: refused(error)
+
+
+def refused(error: Exception) -> HttpResponse | None:
+    problem = as_problem(error)
+    return None if problem is None else wire.refusal(problem)
+
+
+class AboutView(RootView):
+    """The API's root: its routes, and all that the clients of Tiled look for."""
+
+    def perform_content_negotiation(
+        self, request: Request, force: bool = False
+    ) -> tuple[BaseRenderer, str]:
+        if wire.MSGPACK in request.headers.get("Accept", ""):
+            return JSONRenderer(), JSONRenderer.media_type
+        return super().perform_content_negotiation(request, force)
+
+    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    def get(self, request: Request) -> Any:
+        """The version of the service, the address of every route, and what Tiled's clients ask."""
+        own = super().get(request)
+        if getattr(request.accepted_renderer, "format", "") == "api":
+            return own
+        content = about(request.build_absolute_uri("/"), dict(own.data))
+        response = wire.answer(request, content)
+        response.set_cookie("tiled_csrf", "unused", httponly=True, samesite="Lax")
+        return response
+
+
+class NodeView(Speaking, EventView):
+    """Base of the routes that answer about a node."""
+
+    required_scope = "read:metadata"
+
+    def handle_exception(self, error: Exception) -> Response:
+        if isinstance(error, NoNode | NoSuchName):
+            error = not_found()
+        return super().handle_exception(as_array_problem(error))
+
+    @property
+    def api(self) -> str:
+        return self.request.build_absolute_uri("/api/v1/")
+
+    def node(self, path: str) -> Node:
+        """The node at a path. Problem (404) if there is none that the caller may read."""
+        parts = tuple(part for part in path.split("/") if part)
+        node = root()
+        for at, name in enumerate(parts):
+            node = self._below(node, parts[: at + 1], name)
+        return node
+
+    def _below(self, node: Node, path: Path, name: str) -> Node:
+        if isinstance(node, Folder):
+            found = folder(path)
+            if found is None and len(path) > 1:
+                raise NoNode(name)
+            return found or self._run(CatalogNode((), catalogs(None)), path, name)
+        return self._run(node, path, name) if isinstance(node, CatalogNode) else node.child(name)
+
+    def _run(self, node: CatalogNode, path: Path, name: str) -> Node:
+        found = folder(path) if len(path) == 1 else None
+        if found is not None:
+            return found
+        if name.startswith("-"):
+            raise NoNode(name)
+        run = MergedRuns(node.catalogs, access_for(self.request)).find(name)
+        if run.uid != name:
+            raise NoNode(name)
+        note_runs([run])
+        return RunNode(path, run)
+
+
+def catalogs(name: str | None) -> tuple[Any, ...]:
+    return tuple(c for c in settings.CATALOGS if name in (None, c.name))
+
+
+def root() -> Node:
+    every = catalogs(None)
+    if len(every) == 1:
+        return CatalogNode((), every)
+    return Folder((), (EVERY, *(catalog.name for catalog in every)))
+
+
+def folder(path: Path) -> Node | None:
+    """The node of a path that the configuration alone knows."""
+    if path == (EVERY,):
+        return CatalogNode(path, catalogs(None))
+    found = catalogs(path[0])
+    if found and len(path) == 1:
+        return Folder(path, (RAW,))
+    return CatalogNode(path, found) if found and path[1:] == (RAW,) else None
+
+
+class MetadataView(NodeView):
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str = "") -> HttpResponseBase:
+        """A node: what it is, and where more about it is found."""
+        found = self.node(node)
+        count = self._count(found)
+        content = {"data": resource(found, self.api, count), "error": None, "links": None}
+        return wire.answer(request, content | {"meta": {}})
+
+    def _count(self, node: Node) -> int | None:
+        if not isinstance(node, CatalogNode):
+            return None
+        merged = MergedRuns(node.catalogs, access_for(self.request))
+        return merged.count({c.name: Selection() for c in node.catalogs})
+
+
+class SearchView(NodeView):
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str = "") -> HttpResponseBase:
+        """The children of a node, one page at a time; of a catalog, those that filters select."""
+        found = self.node(node)
+        filters = parse_filters(request.query_params)
+        if isinstance(found, CatalogNode):
+            return wire.answer(request, self._runs(found, filters))
+        return wire.answer(request, self._inner(found, filters))
+
+    def _inner(self, node: Node, filters: Filters) -> dict[str, Any]:
+        if filters.clauses or filters.words or filters.prefix or filters.nothing:
+            raise Problem(400, "Only catalogs can be searched.")
+        fields = self.request.query_params.getlist("fields")
+        children: list[Any] = []
+        offset, limit = self._window()
+        chosen = node.names[offset : offset + limit]
+        if fields == [""]:
+            children = [only_key((*node.path, name), self.api) for name in chosen]
+        elif fields != ["count"]:
+            nodes = {child.path[-1]: child for child in self._children(node)}
+            children = [resource(nodes[name], self.api) for name in chosen if name in nodes]
+        more = offset + limit < len(node.names)
+        link = f"{self._link(node)}?page[offset]={offset + limit}&page[limit]={limit}"
+        return self._page(node, children, len(node.names), link if more else None)
+
+    def _children(self, node: Node) -> list[Node]:
+        if isinstance(node, Folder):
+            return [self._below(node, (*node.path, name), name) for name in node.names]
+        return list(node.children())
+
+    def _runs(self, node: CatalogNode, filters: Filters) -> dict[str, Any]:
+        merged = MergedRuns(node.catalogs, access_for(self.request))
+        selections = _selections(node, filters)
+        fields = self.request.query_params.getlist("fields")
+        page = Page([], None, None)
+        if fields != ["count"]:
+            page = self._page_of_runs(node, merged, selections)
+            note_runs(page.runs)
+        paths = [(run, (*node.path, str(run.key))) for run in page.runs if run.key]
+        if fields == [""]:
+            children = [only_key(path, self.api) for _, path in paths]
+        else:
+            children = [_listed(RunNode(path, run), self.api) for run, path in paths]
+        limit = self._window()[1]
+        link = f"{self._link(node)}?page[cursor]={page.next}&page[limit]={limit}"
+        count = merged.count(selections)
+        return self._page(node, children, count, link if page.next else None)
+
+    def _page_of_runs(
+        self, node: CatalogNode, merged: MergedRuns, selections: dict[str, Selection]
+    ) -> Page:
+        given = self.request.query_params
+        offset, limit = self._window()
+        newest = self._newest_first()
+        salt = purpose("tiled", self.request.user.pk, node.path, bound(given), newest)
+        cursor = given.get("page[cursor]")
+        offset = 0 if cursor else offset
+        while offset:
+            size = min(offset, SKIPPED_AT_ONCE)
+            page = run_page(merged, selections, size, salt=salt, cursor=cursor, newest_first=newest)
+            if page.next is None:
+                return Page([], None, None)
+            cursor, offset = page.next, offset - size
+        return run_page(
+            merged,
+            selections,
+            limit,
+            salt=salt,
+            cursor=cursor,
+            newest_first=newest,
+            descriptors=True,
+        )
+
+    def _newest_first(self) -> bool:
+        keys = [key for key in self.request.query_params.getlist("sort") for key in key.split(",")]
+        first = keys[0] if keys else ""
+        name = first.removeprefix("-").removeprefix("start.")
+        if name not in ("", "_", "time"):
+            raise Problem(400, f"sort: by {name[:50]!r} is not served; runs are sorted by time.")
+        return first.startswith("-")
+
+    def _window(self) -> tuple[int, int]:
+        given = self.request.query_params
+        try:
+            offset = int(given.get("page[offset]", 0))
+            limit = int(given.get("page[limit]", DEFAULT_PAGE))
+        except ValueError:
+            raise Problem(400, "page[offset] and page[limit] take whole numbers.") from None
+        if not 0 <= offset <= MAX_NEWEST or not limit >= 0:
+            raise Problem(400, f"page[offset]: 0 to {MAX_NEWEST}; follow links.next beyond.")
+        return offset, max(1, min(limit, MAX_PAGE))
+
+    def _link(self, node: Node) -> str:
+        return f"{self.api}search/{quoted(node.path)}"
+
+    def _page(
+        self, node: Node, data: Sequence[Any], count: int, link: str | None
+    ) -> dict[str, Any]:
+        links = {"self": self._link(node), "first": self._link(node), "next": link}
+        return {"data": data, "error": None, "links": links, "meta": {"count": count}}
+
+
+def _selections(node: CatalogNode, filters: Filters) -> dict[str, Selection]:
+    try:
+        return {catalog.name: filters.selection(catalog) for catalog in node.catalogs}
+    except OverflowError as error:
+        raise Problem(400, f"filter: {error}") from None
+
+
+def _listed(node: RunNode, api: str) -> dict[str, Any]:
+    """A run in a list: without its streams, of which there may be many."""
+    found = resource(replace(node, run=replace(node.run, stop=None)), api)
+    found["attributes"]["metadata"] = node.metadata
+    return found
+
+
+class DistinctView(NodeView):
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str = "") -> HttpResponseBase:
+        """The values of metadata keys among the selected runs."""
+        found = self.node(node)
+        given = request.query_params
+        if not isinstance(found, CatalogNode):
+            # What is below a run has no values of runs.
+            nothing = {key: list[Any]() for key in given.getlist("metadata")}
+            return wire.answer(request, {"metadata": nothing})
+        filters = parse_filters(given)
+        selections = _selections(found, filters)
+        merged = MergedRuns(found.catalogs, access_for(request))
+        counts = given.get("counts", "false").lower() == "true"
+        keys = [key.removeprefix("start.") for key in given.getlist("metadata")][:10]
+        values = {f"start.{key}": _values(merged, selections, key, counts) for key in keys}
+        record_read(request._request, [], status=200, result="facets", details={"fields": keys})
+        content = {"metadata": values, "structure_families": None, "specs": None}
+        return wire.answer(request, content)
+
+
+def _values(
+    merged: MergedRuns, selections: dict[str, Selection], key: str, counts: bool
+) -> list[dict[str, Any]]:
+    found = merged.facet(selections, field_path(key, "metadata"))
+    return [{"value": value, "count": count if counts else None} for value, count in found]
+
+
+class DataView(NodeView):
+    """Base of the routes that answer with values."""
+
+    required_scope = "read:data"
+
+    def sent(self, content: bytes, media_type: str) -> HttpResponseBase:
+        """Counts for the caller's budget and the trail what is sent."""
+        response = wire.binary(self.request, content, media_type)
+        if response.status_code != 200:
+            return response
+        pieces = guarded(self.request, self._seen, iter([content]))
+        answer = streamed(pieces, media_type, etag=response["ETag"])
+        answer["Content-Length"] = str(len(content))
+        answer["Vary"] = response["Vary"]
+        return answer
+
+    _seen: Run
+    """that the node belongs to"""
+
+    def _run(self, node: CatalogNode, path: Path, name: str) -> Node:
+        found = super()._run(node, path, name)
+        if isinstance(found, RunNode):
+            self._seen = found.run
+        return found
+
+
+class ArrayView(DataView):
+    """Part of an array: little-endian values in C order."""
+
+    by_block = False
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str) -> HttpResponseBase:
+        found = self.node(node)
+        if not isinstance(found, ArrayNode):
+            raise Problem(400, "This is no array.")
+        items = parse(request.query_params.get("slice", ""))
+        if self.by_block:
+            items = within_block(found, request.query_params.get("block", ""), items)
+        self._check_expected(found, items)
+        if found.values is not None:
+            content = sources.little_endian(sources.part_of(found.values, items)).tobytes()
+        elif found.stream is not None:
+            content = sources.slice_of(found.stream, found.path[-1], items)[1]
+        return self.sent(content, "application/octet-stream")
+
+    def _check_expected(self, node: ArrayNode, items: Sequence[Item]) -> None:
+        selection = resolve(items, node.shape)
+        expected = self.request.query_params.get("expected_shape")
+        actual = ",".join(map(str, selection.shape)) or "scalar"
+        if expected is not None and expected != actual:
+            raise Problem(422, f"The shape is {actual}, not {expected[:100]} as was expected.")
+        nbytes = math.prod(selection.shape) * node.dtype.itemsize
+        if nbytes > settings.RESPONSE_BYTES:
+            raise Problem(413, f"This is {nbytes} bytes; take {settings.RESPONSE_BYTES} at most.")
+
+
+class BlockView(ArrayView):
+    by_block = True
+
+
+def within_block(node: ArrayNode, block: str, items: Sequence[Item]) -> tuple[Item, ...]:
+    """The items of a slice of one chunk as items of the whole array."""
+    try:
+        places = [int(place) for place in block.split(",")] if block else []
+        bounds = [
+            (sum(sizes[:place]), sizes[place])
+            for sizes, place in zip(node.chunks, places, strict=True)
+            if place >= 0 or sizes[-1] < 0
+        ]
+    except (ValueError, IndexError):
+        raise Problem(400, f"block: there is no block {block[:100]!r}.") from None
+    if len(bounds) != len(places):
+        raise Problem(400, f"block: there is no block {block[:100]!r}.")
+    inner = resolve(items, [size for _, size in bounds])
+    whole: list[Item] = []
+    for (begin, _), axis in zip(bounds, inner.axes, strict=True):
+        if isinstance(axis, int):
+            whole.append(begin + axis)
+        elif len(axis) == 0:
+            whole.append(slice(0, 0))
+        else:
+            low, stop = begin + axis.start, begin + axis.stop
+            whole.append(slice(low, stop if stop >= 0 else None, axis.step))
+    return tuple(whole)
+
+
+class ContainerView(DataView):
+    reads_by_post = True
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request, node: str) -> HttpResponseBase:
+        """The same with the list of fields in the body."""
+        if not (isinstance(request.data, list) and all(isinstance(f, str) for f in request.data)):
+            raise Problem(400, "The body must be a list of fields.")
+        return self._table(node, request.data)
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str) -> HttpResponseBase:
+        """Columns of a dataset as one Arrow file."""
+        return self._table(node, request.query_params.getlist("field"))
+
+    def _table(self, path: str, fields: Sequence[str]) -> HttpResponseBase:
+        node = self.node(path)
+        kind = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
+        if kind not in (ARROW_FILE, "arrow", "*/*"):
+            raise Problem(406, f"Containers are served as {ARROW_FILE}.")
+        columns = _columns(node, fields)
+        if max(map(len, columns.values()), default=0) > MAX_ROWS:
+            raise Problem(413, f"More than {MAX_ROWS} rows: read the arrays of the fields.")
+        return self.sent(_arrow_file(columns), ARROW_FILE)
+
+
+def _columns(node: Node, fields: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
+    names = list(dict.fromkeys(fields)) or node.names
+    if isinstance(node, ValuesNode):
+        found = node.columns(names)
+        return {name: found[name] for name in names if name in found}
+    if isinstance(node, DeviceNode):
+        arrays = {name: node.child(name) for name in names}
+        return {
+            name: array.values
+            for name, array in arrays.items()
+            if isinstance(array, ArrayNode) and array.values is not None and array.values.ndim == 1
+        }
+    raise Problem(406, "This container has no table; ask for one of its children.")
+
+
+def _arrow_file(columns: dict[str, np.ndarray[Any, Any]]) -> bytes:
+    table = pa.table({name: pa.array(values) for name, values in columns.items()})
+    out = io.BytesIO()
+    with pa.ipc.new_file(out, table.schema) as writer:
+        writer.write_table(table)
+    return out.getvalue()
+
+
+class DocumentsView(DataView):
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str) -> HttpResponseBase:
+        """The bluesky documents of a run, as they were emitted, in pages."""
+        found = self.node(node)
+        if not isinstance(found, RunNode):
+            raise Problem(400, "Only runs have documents.")
+        writer: SequenceWriter = writer_for(request)
+        fill = request.query_params.get("fill", "false").lower() == "true"
+        filling = whole_run(found.run, FILLED_BYTES) if fill else None
+        emission = Emission(Events(found.run), writer, filling)
+        pieces = guarded(request, found.run, started(iter(emission)))
+        response = streamed(pieces, writer.media_type)
+        response["Cache-Control"] = "no-store"
+        return response
