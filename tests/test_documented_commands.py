@@ -175,7 +175,7 @@ def test_the_first_steps_with_curl_answer(clone: Clone) -> None:
 
 
 def test_the_python_client_reads_a_table(clone: Clone) -> None:
-    (code,) = blocks(README, "python")
+    code = next(block for block in blocks(README, "python") if "dbservice" in block)
     code = code.replace("run.table()", "print(len(run.table()), 'rows')")
     (clone.folder / "first.py").write_text(
         code.replace("127.0.0.1:8000", f"127.0.0.1:{clone.port}")

@@ -1,8 +1,9 @@
 """What the adapters take from the other apps: values of streams as numpy arrays."""
 
+import math
 import sys
-from collections.abc import Sequence
-from contextlib import closing
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -89,13 +90,21 @@ def shape_and_dtype(stream: Stream, field: str) -> tuple[tuple[int, ...], np.dty
         return array.shape, array.dtype
 
 
-def slice_of(stream: Stream, field: str, items: Sequence[Item]) -> tuple[tuple[int, ...], bytes]:
-    """Shape and bytes, little-endian in C order, of a part of an array field."""
-    with closing(Rows(stream, stream.field(field))) as rows:
+def slice_of(
+    stream: Stream, field: str, items: Sequence[Item]
+) -> tuple[int, Generator[bytes, None, None]]:
+    """Number of bytes of a part of an array field, and they: little-endian in C order."""
+    with ExitStack() as opened:
+        rows = opened.enter_context(closing(Rows(stream, stream.field(field))))
         budget = settings.RESPONSE_BYTES
         array: FieldArray = field_arrays.of_stream(rows, stream, field, items, budget, head=False)
-        encode = FORMATS["octet-stream"].encode
-        return array.shape, b"".join(encode(array.read(), Picture()))
+        size = math.prod(array.shape) * array.dtype.itemsize
+        return size, _pieces(array, opened.pop_all())
+
+
+def _pieces(array: FieldArray, opened: ExitStack) -> Generator[bytes, None, None]:
+    with opened:
+        yield from FORMATS["octet-stream"].encode(array.read(), Picture())
 
 
 def part_of(array: Array, items: Sequence[Item]) -> Array:

@@ -27,8 +27,8 @@ from events.array_views import as_array_problem
 from events.documents import Emission
 from events.repositories import Events
 from events.slices import Item, parse, resolve
-from events.stream import NoSuchName
-from events.streaming import started, streamed
+from events.stream import NoSuchName, Stream
+from events.streaming import etag_of, started, streamed, unchanged
 from events.views import FILLED_BYTES, EventView, whole_run
 from headers.merged import MAX_NEWEST, MergedRuns
 from headers.paging import Page, run_page
@@ -57,6 +57,7 @@ MAX_PAGE = 300
 DEFAULT_PAGE = 100
 MAX_ROWS = 1_000_000
 SKIPPED_AT_ONCE = 1000
+OCTETS = "application/octet-stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
 EVERY = "all"
 RAW = "raw"
@@ -381,11 +382,22 @@ class ArrayView(DataView):
         if self.by_block:
             items = within_block(found, request.query_params.get("block", ""), items)
         self._check_expected(found, items)
-        if found.values is not None:
-            content = sources.little_endian(sources.part_of(found.values, items)).tobytes()
-        elif found.stream is not None:
-            content = sources.slice_of(found.stream, found.path[-1], items)[1]
-        return self.sent(content, "application/octet-stream")
+        if found.stream is not None:
+            return self._from_files(found.path, found.stream, items)
+        part = sources.part_of(np.asarray(found.values), items)
+        return self.sent(sources.little_endian(part).tobytes(), OCTETS)
+
+    def _from_files(self, path: Path, stream: Stream, items: Sequence[Item]) -> HttpResponseBase:
+        etag = etag_of([stream.run], "tiled", path, items)
+        if same := unchanged(self.request, etag):
+            return same
+        size, pieces = sources.slice_of(stream, path[-1], items)
+        response = streamed(guarded(self.request, stream.run, started(pieces)), OCTETS, etag=etag)
+        response["Content-Length"] = str(size)
+        response["Vary"] = "Accept, Authorization"
+        if etag is None:
+            response["Cache-Control"] = "no-store"
+        return response
 
     def _check_expected(self, node: ArrayNode, items: Sequence[Item]) -> None:
         selection = resolve(items, node.shape)
