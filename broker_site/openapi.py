@@ -70,12 +70,14 @@ DESCRIPTIONS = {
     410: "The file is missing or unreadable; names the resource and its spec",
     413: "Larger than one answer may be; says what would fit",
     415: "The body is of a type that is not read here",
+    422: "The shape is not `expected_shape`; or what no repetition would get, to Tiled's clients",
     429: "Too many requests, bytes or failed sign-ins; Retry-After says when to go on",
     501: "No handler for the spec, or recorded outside of this database",
     503: "A database or the reader of files is away or busy; Retry-After says when to ask again",
 }
 ALWAYS = {400, 401, 403, 406, 429}
 READS_RUNS = re.compile(r"/api/v1/(headers|descriptors|events)/")
+READS_AS_TILED = re.compile(r"/api/v1/(metadata|search|distinct|array|container|documents)/")
 READS_DATA = re.compile(r"/api/v1/(events/|headers/{key}/(documents|export|streams/.))")
 
 
@@ -102,6 +104,8 @@ def _statuses(path: str, method: str) -> set[int]:
         found |= {304, 503} if "{" in path else {503}
     if READS_DATA.match(path):
         found |= {304, 404, 410, 413, 501}
+    if READS_AS_TILED.match(path):
+        found |= {304, 404, 410, 413, 422, 503}
     return found
 
 

@@ -38,7 +38,7 @@ class InProposals:
     """
 
     paths: ProposalPaths
-    overrides: Mapping[str, str]
+    overrides: Mapping[str, str] = field(hash=False)
     """run uid → proposal id, in the catalog of these paths"""
     proposals: frozenset[str]
 

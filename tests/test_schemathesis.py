@@ -77,7 +77,7 @@ def test_every_answer_is_one_that_the_document_tells_of(
     if actor != "nobody":
         headers["Authorization"] = f"Bearer {begin_session(getattr(people, actor)).access}"
     for operation in operations:
-        if operation.path == "/api/v1/auth/logout/":
+        if operation.path.rstrip("/") == "/api/v1/auth/logout":
             continue  # else nobody would be signed in any more for what follows
         try:
             ask(operation, mode, headers, real)

@@ -6,7 +6,7 @@ from typing import Any
 from django.contrib.auth import authenticate
 from django.contrib.auth.signals import user_logged_in
 from django.http import HttpResponse, HttpResponseBase
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.parsers import FormParser
 from rest_framework.request import Request
@@ -72,7 +72,7 @@ class RefreshView(Speaking, AuthView):
 class RevokeView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses={204: None})
     def post(self, request: Request) -> HttpResponseBase:
         """Ends the session of a refresh token, which is spent for that."""
         try:
@@ -84,7 +84,7 @@ class RevokeView(Speaking, AuthView):
 
 
 class LogoutView(Speaking, AuthView):
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses={204: None})
     def post(self, request: Request) -> HttpResponseBase:
         """Ends the session whose access token is sent."""
         if not isinstance(request.auth, Session):
@@ -150,7 +150,10 @@ class KeysView(Speaking, AuthView):
         token, text = make_token(user, asked["note"] or "tiled", limits, lifetime)
         return uncached(request, key(token) | {"secret": text})
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(
+        parameters=[OpenApiParameter("first_eight", str, required=True)],
+        responses={204: None, 404: OpenApiResponse(description="The caller has no such key")},
+    )
     def delete(self, request: Request) -> HttpResponseBase:
         """Revokes a key of the caller."""
         first = request.query_params.get("first_eight", "")
