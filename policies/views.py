@@ -139,16 +139,30 @@ class TokenView(AuthView):
     def post(self, request: Request) -> Response:
         """Signs in with user name and password; begins a session."""
         Parameters.of(request)
-        given = Credentials(data=request.data)
-        given.is_valid(raise_exception=True)
-        # Counted as failed, or remembered, on the request that the middlewares see.
-        user = authenticate(request._request, **given.validated_data)
-        if not isinstance(user, User):
-            raise _refused("No active account has this user name and password.")
-        if not password_is_enough(user):
-            raise _refused(SECOND_FACTOR)
-        user_logged_in.send(type(user), request=request._request, user=user)
-        return _answer(begin_session(user))
+        return _answer(begin_session(signed_in(request, request.data)))
+
+
+def signed_in(request: Request, credentials: Any) -> User:
+    """The person whose user name and password these are. Problem (401) if they are nobody's."""
+    given = Credentials(data=credentials)
+    given.is_valid(raise_exception=True)
+    # Counted as failed, or remembered, on the request that the middlewares see.
+    user = authenticate(request._request, **given.validated_data)
+    if not isinstance(user, User):
+        raise _refused("No active account has this user name and password.")
+    if not password_is_enough(user):
+        raise _refused(SECOND_FACTOR)
+    user_logged_in.send(type(user), request=request._request, user=user)
+    return user
+
+
+def refreshed(refresh_token: str, *, race: timedelta = timedelta(0)) -> Tokens:
+    """As `refresh_session`. Problem (401), which the trail has, if the token is refused."""
+    try:
+        return refresh_session(refresh_token, race=race)
+    except TokenRefused as error:
+        note_refusal(reason=str(error) or "not valid")
+        raise _refused("The refresh token is not valid. Sign in again.") from None
 
 
 class TokenRefreshView(AuthView):
@@ -160,11 +174,7 @@ class TokenRefreshView(AuthView):
         Parameters.of(request)
         given = RefreshToken(data=request.data)
         given.is_valid(raise_exception=True)
-        try:
-            return _answer(refresh_session(given.validated_data["refresh"]))
-        except TokenRefused as error:
-            note_refusal(reason=str(error) or "not valid")
-            raise _refused("The refresh token is not valid. Sign in again.") from None
+        return _answer(refreshed(given.validated_data["refresh"]))
 
 
 class LogoutView(AuthView):
@@ -188,7 +198,7 @@ class APITokenListView(APIView):
         """The caller's API tokens that are not revoked, newest first."""
         Parameters.of(request)
         return Response(
-            {"next": None, "previous": None, "results": [told(t) for t in _tokens_of(request)]}
+            {"next": None, "previous": None, "results": [told(t) for t in tokens_of(request)]}
         )
 
     @extend_schema(request=NewAPIToken, responses={201: dict[str, Any]})
@@ -212,7 +222,7 @@ class APITokenView(APIView):
     def delete(self, request: Request, pk: int) -> Response:
         """Revokes an API token of the caller; it stops working at once."""
         Parameters.of(request)
-        token = _tokens_of(request).filter(pk=pk).first()
+        token = tokens_of(request).filter(pk=pk).first()
         if token is None:
             raise not_found()
         revoke_token(token)
@@ -229,7 +239,7 @@ def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -
         raise Problem(400, f"proposals: you may not read {', '.join(unknown)}.")
     if APIToken.Scope.WRITE in limits.scopes:
         _check_may_write(user, limits)
-    if _tokens_of(request).count() >= MAX_TOKENS:
+    if tokens_of(request).count() >= MAX_TOKENS:
         raise Problem(400, f"You have {MAX_TOKENS} tokens; delete those that are not needed.")
 
 
@@ -244,7 +254,7 @@ def _check_may_write(user: User, limits: Limits) -> None:
         )
 
 
-def _tokens_of(request: Request) -> QuerySet[APIToken]:
+def tokens_of(request: Request) -> QuerySet[APIToken]:
     return APIToken.objects.filter(user=owner(request), revoked=None)
 
 

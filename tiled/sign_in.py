@@ -3,8 +3,6 @@
 from datetime import timedelta
 from typing import Any
 
-from django.contrib.auth import authenticate
-from django.contrib.auth.signals import user_logged_in
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -12,22 +10,25 @@ from rest_framework.parsers import FormParser
 from rest_framework.request import Request
 
 from broker_site.problems import Problem, not_found
-from policies.audit import note_refusal
 from policies.models import APIToken, Session, User
 from policies.permissions import OwnTokens, SignIn
-from policies.second_factor import password_is_enough
 from policies.sessions import (
     RACE,
     REFRESH,
-    TokenRefused,
     Tokens,
     begin_session,
     end_session,
-    refresh_session,
     session_of,
 )
 from policies.tokens import Limits, longest, make_token, revoke_token
-from policies.views import SECOND_FACTOR, AuthView, Credentials, check_within_rights, owner
+from policies.views import (
+    AuthView,
+    check_within_rights,
+    owner,
+    refreshed,
+    signed_in,
+    tokens_of,
+)
 from tiled import wire
 from tiled.about import PROVIDER
 from tiled.views import Speaking
@@ -44,14 +45,7 @@ class SignInView(Speaking, AuthView):
     def post(self, request: Request) -> HttpResponseBase:
         """Signs in with user name and password."""
         form = request.data if isinstance(request.data, dict) else {}
-        given = Credentials(data={n: form.get(n) for n in ("username", "password")})
-        given.is_valid(raise_exception=True)
-        user = authenticate(request._request, **given.validated_data)
-        if not isinstance(user, User):
-            raise Problem(401, "No active account has this user name and password.")
-        if not password_is_enough(user):
-            raise Problem(401, SECOND_FACTOR)
-        user_logged_in.send(type(user), request=request._request, user=user)
+        user = signed_in(request, {n: form.get(n) for n in ("username", "password")})
         return uncached(request, tokens(begin_session(user)) | identity(user))
 
 
@@ -61,12 +55,7 @@ class RefreshView(Speaking, AuthView):
     @extend_schema(request=None, responses={200: dict[str, Any]})
     def post(self, request: Request) -> HttpResponseBase:
         """New tokens for a refresh token."""
-        try:
-            made = refresh_session(refresh_token(request), race=RACE)
-            return uncached(request, tokens(made))
-        except TokenRefused as error:
-            note_refusal(reason=str(error) or "not valid")
-            raise Problem(401, "The refresh token is not valid. Sign in again.") from None
+        return uncached(request, tokens(refreshed(refresh_token(request), race=RACE)))
 
 
 class RevokeView(Speaking, AuthView):
@@ -75,11 +64,7 @@ class RevokeView(Speaking, AuthView):
     @extend_schema(request=None, responses={204: None})
     def post(self, request: Request) -> HttpResponseBase:
         """Ends the session of a refresh token, which is spent for that."""
-        try:
-            end_session(session_of(refresh_session(refresh_token(request)).access), "logout")
-        except TokenRefused as error:
-            note_refusal(reason=str(error) or "not valid")
-            raise Problem(401, "The refresh token is not valid.") from None
+        end_session(session_of(refreshed(refresh_token(request)).access), "logout")
         return HttpResponse(status=204)
 
 
@@ -109,7 +94,7 @@ class WhoAmIView(Speaking, AuthView):
         user = request.user
         if not isinstance(user, User):
             raise Problem(401, "Nobody is signed in.", {"WWW-Authenticate": "Bearer"})
-        keys = [] if isinstance(request.auth, APIToken) else [key(t) for t in _tokens_of(request)]
+        keys = [] if isinstance(request.auth, APIToken) else [key(t) for t in tokens_of(request)]
         return uncached(
             request,
             {
@@ -157,16 +142,12 @@ class KeysView(Speaking, AuthView):
     def delete(self, request: Request) -> HttpResponseBase:
         """Revokes a key of the caller."""
         first = request.query_params.get("first_eight", "")
-        found = [token for token in _tokens_of(request) if token.key[:8] == first]
+        found = [token for token in tokens_of(request) if token.key[:8] == first]
         if not found:
             raise not_found()
         for token in found:
             revoke_token(token)
         return HttpResponse(status=204)
-
-
-def _tokens_of(request: Request) -> list[APIToken]:
-    return list(APIToken.objects.filter(user=owner(request), revoked=None))
 
 
 def _scopes(asked: list[str] | None) -> list[str]:

@@ -1,9 +1,10 @@
 """Routes of Tiled's protocol. They end without a slash, unlike the service's own."""
 
+import hashlib
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -349,14 +350,26 @@ class DataView(NodeView):
 
     def sent(self, content: bytes, media_type: str) -> HttpResponseBase:
         """Counts for the caller's budget and the trail what is sent."""
-        response = wire.binary(self.request, content, media_type)
-        if response.status_code != 200:
-            return response
-        pieces = guarded(self.request, self._seen, iter([content]))
-        answer = streamed(pieces, media_type, etag=response["ETag"])
-        answer["Content-Length"] = str(len(content))
-        answer["Vary"] = response["Vary"]
-        return answer
+        etag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
+        same = self.unchanged(etag)
+        return same or self.answer(iter([content]), len(content), media_type, etag)
+
+    def unchanged(self, etag: str | None) -> HttpResponseBase | None:
+        """The answer 304 if the caller has this version already."""
+        same = unchanged(self.request, etag)
+        if same is not None:
+            same["Vary"] = wire.VARY
+        return same
+
+    def answer(
+        self, pieces: Iterator[bytes], size: int, media_type: str, etag: str | None
+    ) -> HttpResponseBase:
+        response = streamed(guarded(self.request, self._seen, pieces), media_type, etag=etag)
+        response["Content-Length"] = str(size)
+        response["Vary"] = wire.VARY
+        if etag is None:
+            response["Cache-Control"] = "no-store"
+        return response
 
     _seen: Run
     """that the node belongs to"""
@@ -389,15 +402,10 @@ class ArrayView(DataView):
 
     def _from_files(self, path: Path, stream: Stream, items: Sequence[Item]) -> HttpResponseBase:
         etag = etag_of([stream.run], "tiled", path, items)
-        if same := unchanged(self.request, etag):
+        if same := self.unchanged(etag):
             return same
         size, pieces = sources.slice_of(stream, path[-1], items)
-        response = streamed(guarded(self.request, stream.run, started(pieces)), OCTETS, etag=etag)
-        response["Content-Length"] = str(size)
-        response["Vary"] = "Accept, Authorization"
-        if etag is None:
-            response["Cache-Control"] = "no-store"
-        return response
+        return self.answer(started(pieces), size, OCTETS, etag)
 
     def _check_expected(self, node: ArrayNode, items: Sequence[Item]) -> None:
         selection = resolve(items, node.shape)

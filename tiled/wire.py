@@ -1,7 +1,6 @@
 """Answers as Tiled's clients take them: exact content types, ETags, errors with `detail`."""
 
 import hashlib
-from collections.abc import Mapping
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -9,7 +8,6 @@ from typing import Any
 import msgpack
 import numpy as np
 from django.http import HttpResponse, HttpResponseBase
-from django.utils.cache import patch_vary_headers
 from rest_framework.request import Request
 
 from broker_site.conditional import is_known
@@ -18,11 +16,12 @@ from broker_site.problems import Problem
 
 MSGPACK = "application/x-msgpack"
 JSON = "application/json"
+VARY = "Accept, Authorization"
 RETRIED = 500
 """from this status on, the clients try again for 45 s"""
 
 
-def answer(request: Request, content: Any, status: int = 200) -> HttpResponseBase:
+def answer(request: Request, content: Any) -> HttpResponseBase:
     """Content as msgpack to who asks for it, else as JSON. An ETag stands on every 200.
 
     Without one, the client's cache would take the answer for fresh for ever.
@@ -30,23 +29,12 @@ def answer(request: Request, content: Any, status: int = 200) -> HttpResponseBas
     kind = MSGPACK if MSGPACK in request.headers.get("Accept", "") else JSON
     written = to_msgpack(content) if kind == MSGPACK else to_json(content)
     digest = hashlib.blake2b(written + kind.encode(), digest_size=16).hexdigest()
-    return _tagged(request, HttpResponse(written, kind, status), f'"{digest}"')
-
-
-def binary(
-    request: Request, content: bytes, media_type: str, headers: Mapping[str, str] | None = None
-) -> HttpResponseBase:
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    response = HttpResponse(content, content_type=media_type, headers=dict(headers or {}))
-    return _tagged(request, response, f'"{digest}"')
-
-
-def _tagged(request: Request, response: HttpResponse, etag: str) -> HttpResponse:
-    if response.status_code == 200:
-        if is_known(request, etag):
-            response = HttpResponse(status=304)
-        response["ETag"] = etag
-    patch_vary_headers(response, ("Accept", "Authorization"))
+    etag = f'"{digest}"'
+    response = HttpResponse(written, kind)
+    if is_known(request, etag):
+        response = HttpResponse(status=304)
+    response["ETag"] = etag
+    response["Vary"] = VARY
     return response
 
 
