@@ -18,6 +18,7 @@ from typing import Any
 
 from headers.patterns import UnsafePattern, safe_pattern
 from policies.conditions import Filter, conjunction
+from policies.proposal_paths import INT64
 
 MAX_QUERY = 65_536
 MAX_LEVELS = 8
@@ -25,7 +26,6 @@ MAX_CLAUSES = 64
 MAX_ITEMS = 100
 MAX_PATH = 256
 MAX_PATH_NAMES = 16
-INT64 = range(-(2**63), 2**63)
 UNSAFE_NAME = re.compile(r"[$\x00-\x1f\ud800-\udfff]|^_|__")
 
 STOP = "_broker_stop"

@@ -12,6 +12,7 @@ from typing import Any
 from headers.catalogs import Catalog
 from headers.index.keys import key_of
 from headers.selection import texts_of
+from policies.proposal_paths import INT64
 
 Doc = Mapping[str, Any]
 FORMAT = 1
@@ -22,7 +23,6 @@ MAX_LETTERS = 2_000_000
 MAX_WORDS = 20_000
 MAX_WORD = 100
 MAX_VALUES = 100
-INT64 = range(-(2**63), 2**63)
 WORD = re.compile(r"[^\W_]+")
 OPEN = "open"
 
