@@ -148,7 +148,7 @@ def questions() -> Iterator[tuple[str, Callable[[], Any]]]:
 
     from headers.index.catch_up import current_index
     from headers.index.listing import Listing, Wanted
-    from policies.access import Access
+    from policies.rule.access import Access
 
     catalogs = current_index(settings.CATALOGS).catalogs
     middle = EPOCH + 86400 * 365 * 3

@@ -13,8 +13,8 @@ import dj_database_url
 from broker_site import environment
 from broker_site.environment import ConfigurationError
 from headers.catalogs import CatalogsError, load_catalogs
-from policies.sso_config import SSO as SSOFile
-from policies.sso_config import SSOConfigError, load_ldap, load_sso
+from policies.signin.sso_config import SSO as SSOFile
+from policies.signin.sso_config import SSOConfigError, load_ldap, load_sso
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = tomllib.loads((BASE_DIR / "pyproject.toml").read_text())["project"]["version"]
@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "headers.index",
     "events",
     "tiled",
+    "staff",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -94,7 +95,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
 ]
 if REQUIRE_STAFF_MFA:
-    MIDDLEWARE.append("policies.second_factor.StaffSecondFactorMiddleware")
+    MIDDLEWARE.append("policies.signin.second_factor.StaffSecondFactorMiddleware")
 
 ROOT_URLCONF = "broker_site.urls"
 # The service has its host for itself; a SCRIPT_NAME could only come from a caller.
@@ -189,26 +190,26 @@ AUTHENTICATION_BACKENDS = [
 if LDAP is not None:
     if find_spec("django_auth_ldap") is None:
         raise ConfigurationError("BROKER_LDAP: needs what requirements-ldap.txt lists")
-    AUTHENTICATION_BACKENDS.append("policies.ldap.DirectoryBackend")
+    AUTHENTICATION_BACKENDS.append("policies.signin.ldap.DirectoryBackend")
 
-ACCOUNT_ADAPTER = "policies.sso.AccountAdapter"
+ACCOUNT_ADAPTER = "policies.signin.sso.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_COOKIE_AGE = 14 * 86_400  # of who signs in with a password and "remember me"
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
 # Sign-ins are limited for all doors together; five wrong codes of a second factor wait here.
 ACCOUNT_RATE_LIMITS = {"login": None}
-SOCIALACCOUNT_ADAPTER = "policies.sso.SocialAdapter"
+SOCIALACCOUNT_ADAPTER = "policies.signin.sso.SocialAdapter"
 SOCIALACCOUNT_PROVIDERS = {
     "openid_connect": {
-        "provider_class": "policies.sso.OIDC",
+        "provider_class": "policies.signin.sso.OIDC",
         "APPS": [provider.for_allauth() for provider in SSO.oidc],
     },
     "saml": {
-        "provider_class": "policies.saml.SAML",
+        "provider_class": "policies.signin.saml.SAML",
         "APPS": [provider.for_allauth() for provider in SSO.saml],
     },
 }
-MFA_ADAPTER = "policies.second_factor.MFAAdapter"
+MFA_ADAPTER = "policies.signin.second_factor.MFAAdapter"
 MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
 MFA_TOTP_ISSUER = "Data Broker Service"
 # E-mail addresses play no part in signing in, so they need not be verified for this.
@@ -262,15 +263,15 @@ SPECTACULAR_SETTINGS = {
 # -- Limits and the audit trail --------------------------------------------------------------
 
 # Failed sign-ins are counted in the database, for all doors and processes together.
-AXES_HANDLER = "policies.lockout.SignInHandler"
+AXES_HANDLER = "policies.signin.lockout.SignInHandler"
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"], "ip_address"]
 AXES_FAILURE_LIMIT = 10
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_RESET_ON_SUCCESS = True
-AXES_USERNAME_CALLABLE = "policies.lockout.name_of"
+AXES_USERNAME_CALLABLE = "policies.signin.lockout.name_of"
 AXES_CLIENT_IP_CALLABLE = "policies.addresses.client_network"
-AXES_LOCKOUT_CALLABLE = "policies.lockout.locked_out"
+AXES_LOCKOUT_CALLABLE = "policies.signin.lockout.locked_out"
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 

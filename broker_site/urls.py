@@ -9,10 +9,10 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitVie
 from broker_site import health
 from broker_site.metrics import metrics
 from broker_site.problems import NOT_FOUND, error_view, failure_view
-from events.admin_views import data_rates
-from policies import account_urls
-from policies.pages import account
 from policies.release import release
+from policies.signin import account_urls
+from policies.signin.account import account
+from staff.data_rates import data_rates
 from tiled.views import AboutView
 
 api: list[URLPattern | URLResolver] = [

@@ -24,16 +24,16 @@ from events.arrays import (
     UnsupportedArray,
     array_headers,
 )
+from events.columns.formats import ENCODERS
 from events.field_arrays import FieldArray, NoValue, Unrecorded
+from events.files.slices import OverBudget, SliceError, parse
 from events.renderers import offered
 from events.repositories import Events
 from events.rows import Rows, repeats_warning
-from events.slices import OverBudget, SliceError, parse
 from events.sources import TABLE_FORMATS_OF_ARRAYS, better_as_table
 from events.stream import Stream
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from events.table_views import BetterRoute, StreamView, described, table_address
-from events.tables import ENCODERS
 from headers.repositories import Run
 from policies.audit import note_runs
 from policies.requests import guarded

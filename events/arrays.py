@@ -31,8 +31,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-from events.assets import is_served
-from events.reader import ArrayData
+from events.files.assets import is_served
+from events.files.reader import ArrayData
 
 EMPTY_LISTS = 1_000_000  # that are written out of an array without values
 IMAGE_PIXELS = 2**26

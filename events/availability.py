@@ -4,8 +4,8 @@ A field in files can, if the spec of the resource that its first event refers to
 catalog and installed. Where no event was recorded yet, nothing speaks against it.
 """
 
-from events.asset_files import is_native
-from events.assets import installed_handlers
+from events.files.assets import installed_handlers
+from events.files.formats import is_native
 from events.filling import datum_ids, external_fields
 from events.repositories import Events
 from events.sources import Source, choose

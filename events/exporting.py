@@ -30,11 +30,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from broker_site.encoding import to_json
-from events.assets import AssetError, Datum, RaggedEvents
-from events.columns import Columns, Field, read_columns
+from events.columns.columns import Columns, Field, read_columns
+from events.files.assets import AssetError, Datum, RaggedEvents
+from events.files.reader import ArrayReader
 from events.filling import Allowance, array_reader, arrays_of, as_datum, served_arrays
 from events.left_out import DatumMissing, LeftOut
-from events.reader import ArrayReader
 from events.repositories import Events
 from events.stream import Stream
 from headers.repositories import Run

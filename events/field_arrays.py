@@ -20,12 +20,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from events.arrays import UnsupportedArray, array_of
-from events.assets import Datum, Layout, OutsideDatabase, is_served
+from events.files.assets import Datum, Layout, OutsideDatabase, is_served
+from events.files.reader import ArrayData, ArrayReader
+from events.files.slices import Axis, Item, Selection, SliceError, check_budget, resolve
 from events.filling import Event, array_reader, as_datum, datum_ids
-from events.reader import ArrayData, ArrayReader
 from events.repositories import LOOKUP_IDS, Events
 from events.rows import Part, Rows
-from events.slices import Axis, Item, Selection, SliceError, check_budget, resolve
 from events.sources import shape_of, shape_warning
 from events.stream import Stream
 from headers.streams import STREAM_REFERENCE

@@ -9,11 +9,11 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from events.assets import AssetError, Datum, RaggedEvents, Resource, Roots
+from events.files.assets import AssetError, Datum, RaggedEvents, Resource, Roots
+from events.files.reader import ArrayReader, pool_for
+from events.files.slices import whole
 from events.left_out import DatumMissing, LeftOut
-from events.reader import ArrayReader, pool_for
 from events.repositories import Events, Reference
-from events.slices import whole
 from events.sources import bytes_per_event
 from headers.repositories import Run
 from headers.streams import Doc

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from events.assets import AssetError, OutsideDatabase
+from events.files.assets import AssetError, OutsideDatabase
 from headers.streams import STREAM_REFERENCE, Doc
 
 MAX_NAMED = 10

@@ -29,7 +29,7 @@ from headers.mongo import (
 )
 from headers.repositories import ONE_NUMBER, Run, Runs
 from headers.streams import uids_of
-from policies.conditions import Filter
+from policies.rule.conditions import Filter
 
 BATCH_EVENTS = 2000
 PATIENCE_SECONDS = 2.0

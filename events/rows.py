@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from events.columns import Columns, Field, read_columns
+from events.columns.columns import Columns, Field, read_columns
 from events.repositories import Events
 from events.sources import PAGE_EVENTS
 from events.stream import Stream

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from events.assets import ALL_HANDLERS, OutsideDatabase, allowed
+from events.files.assets import ALL_HANDLERS, OutsideDatabase, allowed
 
 SMALL_ARRAY_BYTES = 16 * 2**10
 """Up to here an array travels inside its event document; beyond, by the array route. So many bytes

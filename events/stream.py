@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from broker_site.encoding import to_json
-from events.columns import Field
+from events.columns.columns import Field
 from headers.repositories import Run
 from headers.streams import Doc, stream_name, uids_of
 

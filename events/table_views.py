@@ -16,7 +16,8 @@ from broker_site.connection import while_wanted
 from broker_site.parameters import Parameters, also_by_post, named
 from broker_site.problems import Problem
 from broker_site.timing import phase
-from events.columns import read_columns
+from events.columns.columns import read_columns
+from events.columns.formats import ENCODERS
 from events.renderers import offered
 from events.repositories import Events
 from events.rows import repeats_warning
@@ -30,7 +31,6 @@ from events.streaming import (
     unchanged,
     with_charset,
 )
-from events.tables import ENCODERS
 from events.views import DataKeys, EventView
 from policies.requests import guarded
 

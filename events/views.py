@@ -18,8 +18,9 @@ from broker_site.parameters import Parameters, Texts, also_by_post, named
 from broker_site.problems import RETRY, Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
-from events.assets import AssetError, OutsideDatabase
 from events.documents import WRITERS, Emission
+from events.files.assets import AssetError, OutsideDatabase
+from events.files.reader import ReaderBusy
 from events.filling import (
     Allowance,
     Externals,
@@ -30,7 +31,6 @@ from events.filling import (
 )
 from events.left_out import DatumMissing, LeftOut, note_outside, require_something
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
-from events.reader import ReaderBusy
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
 from events.streaming import etag_of, safe_name, started, streamed, unchanged

@@ -1,13 +1,6 @@
 from django.apps import AppConfig
-from django.db.models.signals import post_migrate
 
 
 class HeadersConfig(AppConfig):
     name = "headers"
     verbose_name = "Runs"
-
-    def ready(self) -> None:
-        from policies.roles import make_staff_group
-
-        # After all migrations: the group holds permissions of several apps.
-        post_migrate.connect(make_staff_group, sender=self)

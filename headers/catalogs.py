@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from policies.proposal_paths import ProposalPath, ProposalPaths
+from policies.rule.proposal_paths import ProposalPath, ProposalPaths
 
 REQUIRED = {"title", "beamline", "metadata", "assets", "timezone"}
 OPTIONAL = {"proposal", "root_map", "allowed_roots", "handlers", "file_proposal", "layout"} | {

@@ -17,7 +17,7 @@ from headers.catalogs import Catalog
 from headers.mongo import CatalogUnavailable, Doc
 from headers.repositories import Found, Position, Run, Runs
 from headers.selection import Selection
-from policies.access import Access
+from policies.rule.access import Access
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")

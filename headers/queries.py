@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from headers.patterns import UnsafePattern, safe_pattern
-from policies.conditions import Filter, conjunction
-from policies.proposal_paths import INT64
+from policies.rule.conditions import Filter, conjunction
+from policies.rule.proposal_paths import INT64
 
 MAX_QUERY = 65_536
 MAX_LEVELS = 8

@@ -27,8 +27,8 @@ from headers.mongo import (
 from headers.queries import DESCRIPTORS, STOP, mentions
 from headers.selection import Selection, holds_words, search_words, starting_with
 from headers.streams import outside_fields, stream_name
-from policies.access import Access
-from policies.conditions import NOTHING, Filter, conjunction
+from policies.rule.access import Access
+from policies.rule.conditions import NOTHING, Filter, conjunction
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")

@@ -9,7 +9,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from headers.queries import STOP, Query
-from policies.conditions import Filter, conjunction
+from policies.rule.conditions import Filter, conjunction
 
 _DATE = re.compile(r"\d{4}|(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
 """a year, or a day without dashes: as a number of seconds, it would be one of 1970"""

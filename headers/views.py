@@ -26,9 +26,9 @@ from headers.queries import Query, QueryError, field_path, parse_query
 from headers.repositories import Run, count_events, referenced_fields
 from headers.selection import EXIT_STATUSES, Selection, moment, select
 from headers.streams import describe_streams, recorded_counts, stream_name
-from policies.access import Access
 from policies.audit import note_runs, record_read
 from policies.requests import access_for
+from policies.rule.access import Access
 
 MAX_PAGE = 1000
 MAX_FACETS = 10

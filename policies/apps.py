@@ -12,7 +12,8 @@ class PoliciesConfig(AppConfig):
         from axes.signals import user_locked_out
         from django.contrib.auth import signals
 
-        from policies import append_only, audit, models, second_factor, tracking
+        from policies import append_only, audit, models, tracking
+        from policies.signin import second_factor
 
         tracking.row_changed.connect(audit.on_row_changed)
         post_delete.connect(audit.on_row_deleted)

@@ -6,10 +6,10 @@ from enum import Enum
 
 from django.contrib.auth.models import AnonymousUser
 
-from policies.access import Access, Catalog
-from policies.conditions import Document
 from policies.models import Membership, Proposal, RunOverride, User
 from policies.principals import access_of
+from policies.rule.access import Access, Catalog
+from policies.rule.conditions import Document
 
 
 class Rule(Enum):

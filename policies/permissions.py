@@ -5,8 +5,8 @@ from typing import Any
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 
-from policies.access import Catalog
 from policies.models import APIToken, User
+from policies.rule.access import Catalog
 from policies.tokens import not_written_by
 
 

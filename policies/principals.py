@@ -6,8 +6,8 @@ from django.contrib.auth.models import AnonymousUser
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils import timezone
 
-from policies.access import Access
 from policies.models import User
+from policies.rule.access import Access
 
 # Every request asks this, and the ORM spends several times longer on composing four
 # queries than the database on answering this one. `Proposal.objects.readable_by` and its

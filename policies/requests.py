@@ -13,11 +13,11 @@ from rest_framework.request import Request
 from broker_site.problems import Problem, not_found
 from broker_site.timing import phase
 from policies import audit
-from policies.access import Access, Catalog
 from policies.addresses import client_address
-from policies.conditions import Document
 from policies.models import APIToken, Session, User
 from policies.principals import access_of
+from policies.rule.access import Access, Catalog
+from policies.rule.conditions import Document
 from policies.sessions import TokenRefused, running_session
 from policies.throttling import ByteBudget
 from policies.tokens import APITokenRefused, check_usable, narrowed

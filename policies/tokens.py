@@ -26,9 +26,9 @@ from django.conf import settings
 from django.db.models import Q
 from django.utils import timezone
 
-from policies.access import Access
 from policies.addresses import Address
 from policies.models import APIToken, Beamline, Proposal, User
+from policies.rule.access import Access
 
 PREFIX = "dbk_"
 FORM = re.compile(r"dbk_([a-z0-9]{16})(?:_(?=[A-Za-z0-9]{43}\Z)|\.)([A-Za-z0-9_-]{43})")

@@ -1,6 +1,7 @@
 from django.urls import path
 
-from policies import device, views
+from policies import views
+from policies.signin import device
 
 urlpatterns = [
     path("token/", views.TokenView.as_view(), name="token"),

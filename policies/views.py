@@ -24,7 +24,6 @@ from policies.audit import note_refusal
 from policies.models import APIToken, Beamline, Membership, Session, User
 from policies.permissions import OwnTokens, ReadOnly, SignIn
 from policies.requests import access_for
-from policies.second_factor import password_is_enough
 from policies.sessions import (
     TokenRefused,
     Tokens,
@@ -32,6 +31,7 @@ from policies.sessions import (
     end_session,
     refresh_session,
 )
+from policies.signin.second_factor import password_is_enough
 from policies.tokens import (
     MAX_TOKENS,
     Limits,

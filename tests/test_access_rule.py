@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 
 from headers.catalogs import Catalog
 from headers.mongo import database
-from policies.access import Access
 from policies.models import Beamline, Membership, Proposal, RunOverride, User
 from policies.principals import access_of
-from policies.proposal_paths import ProposalPath, ProposalPaths
+from policies.rule.access import Access
+from policies.rule.proposal_paths import ProposalPath, ProposalPaths
 from tests.conftest import Actor, Commands, People
 from tests.documents import EPOCH, Recorder
 

@@ -8,11 +8,11 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 
 from headers.models import RUNS_OF_CATALOGS
-from headers.simulator import what_can_read
-from policies.access import Access
 from policies.explain import Rule, explain
 from policies.models import AuditEvent, Beamline, Membership, Proposal, RunOverride
 from policies.principals import access_of
+from policies.rule.access import Access
+from staff.simulator import what_can_read
 from tests.conftest import People
 from tests.documents import Recorder
 from tests.test_admin import act, browser, changed, form_of, proposal, staff

@@ -193,7 +193,7 @@ def test_what_is_no_slice_is_refused(slice: str, scan: str, acting_as: Actor) ->
 def test_head_tells_shape_and_type_without_reading(
     scan: str, acting_as: Actor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("events.reader.ArrayReader.read", None)
+    monkeypatch.setattr("events.files.reader.ArrayReader.read", None)
     head = acting_as("alice").head(array_url(scan, "image"), {"slice": "1:3,:,2", "format": "npy"})
     assert (head["X-Array-Shape"], head["X-Array-Dtype"]) == ("2,1,6", "<u2")
     assert (head["Content-Type"], head.content) == ("application/x-npy", b"")
@@ -345,7 +345,7 @@ def test_what_is_remembered_of_a_run_is_checked_against_its_events(
 def test_long_columns_are_read_in_parts_in_both_directions(
     remembered: int, acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("events.columns.CHUNK_BYTES", 1000)
+    monkeypatch.setattr("events.columns.columns.CHUNK_BYTES", 1000)
     monkeypatch.setattr("events.repositories.BATCH_EVENTS", 7)
     monkeypatch.setattr(rows, "PAGE_EVENTS", 10)
     run = recorder.run(events=50)
@@ -379,7 +379,7 @@ def test_too_large_an_answer_is_refused_before_it_is_read(
     settings.RESPONSE_BYTES = 2 * HEIGHT * WIDTH * 2
     client, url = acting_as("alice"), array_url(scan, "image")
     with monkeypatch.context() as patch:
-        patch.setattr("events.reader.ArrayReader.read", None)
+        patch.setattr("events.files.reader.ArrayReader.read", None)
         response = client.get(url)
     problem = response.json()
     assert response.status_code == 413

@@ -30,8 +30,8 @@ from events.arrays import (
     colour_table,
     grey_levels,
 )
-from events.assets import OutsideDatabase
-from events.reader import ArrayData
+from events.files.assets import OutsideDatabase
+from events.files.reader import ArrayData
 from events.sources import (
     PAGE_EVENTS,
     Route,
@@ -220,7 +220,7 @@ def test_writing_a_large_array_takes_the_memory_of_a_block() -> None:
     script = """
 import resource, numpy as np
 from events.arrays import FORMATS
-from events.reader import ArrayData
+from events.files.reader import ArrayData
 def memory(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 def encode(name, blocks):
     block = np.ones((8, 512, 512), "<u2")

@@ -24,9 +24,9 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from ophyd.sim import NumpySeqHandler
 
-from events import reader as reader_module
 from events.arrays import gather
-from events.assets import (
+from events.files import reader as reader_module
+from events.files.assets import (
     AssetError,
     AssetMissing,
     AssetRefused,
@@ -42,8 +42,8 @@ from events.assets import (
     UnsupportedDtype,
     installed_handlers,
 )
-from events.reader import BLOCK_BYTES, ArrayReader, ReaderBusy, ReaderPool, plan
-from events.slices import OverBudget, Selection, check_budget, parse, resolve, whole
+from events.files.reader import BLOCK_BYTES, ArrayReader, ReaderBusy, ReaderPool, plan
+from events.files.slices import OverBudget, Selection, check_budget, parse, resolve, whole
 
 Array = NDArray[Any]
 EVERY_SPEC = frozenset({"*"})
@@ -613,7 +613,7 @@ def test_abuse_case_11_fifty_at_once_are_bounded(hostile: ArrayReader, data: Pat
         failures = list(answers)
     assert ReaderBusy in failures
     assert running <= before + 50 + 2
-    assert len(children("events.reader_worker")) <= 2 + 2  # ours, and the other tests' pool
+    assert len(children("events.files.worker")) <= 2 + 2  # ours, and the other tests' pool
     write_h5(data / "good.h5", frames(2))
     assert read(hostile, points(resource("AD_HDF5", "good.h5"), 2)).shape == (2, 1, 6, 8)
 
@@ -640,7 +640,7 @@ def test_files_are_closed_even_if_a_handler_leaves_them_open(
     def still_open() -> list[str]:
         links = [
             os.readlink(link)
-            for number in children("events.reader_worker")
+            for number in children("events.files.worker")
             for link in Path(f"/proc/{number}/fd").iterdir()
             if link.is_symlink()
         ]
@@ -721,9 +721,9 @@ def test_reading_a_large_stack_takes_the_memory_of_a_few_blocks(data: Path) -> N
     script = """
 import resource as limits, sys
 from events.arrays import FORMATS
-from events.assets import Datum, Resource, Roots
-from events.reader import ArrayReader, pool_for
-from events.slices import whole
+from events.files.assets import Datum, Resource, Roots
+from events.files.reader import ArrayReader, pool_for
+from events.files.slices import whole
 reader = ArrayReader(Roots({}, (sys.argv[1],)), frozenset({"AD_HDF5"}), pool_for((sys.argv[1],)))
 file = Resource("r", "AD_HDF5", sys.argv[1], "a.h5")
 datums = [Datum(file, {"point_number": number}) for number in range(200)]

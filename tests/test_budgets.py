@@ -19,8 +19,8 @@ from rest_framework.request import Request
 from broker_site.connection import ClientLeft, require_client
 from events import views
 from headers.repositories import Run, Runs
-from policies.access import Access
 from policies.requests import guarded
+from policies.rule.access import Access
 from policies.throttling import ByteBudget
 from tests.conftest import Actor, People
 from tests.documents import EPOCH, Recorder

@@ -15,8 +15,8 @@ from headers import mongo
 from headers.catalogs import Catalog
 from headers.merged import CatalogsUnavailable, MergedRuns
 from headers.mongo import CatalogUnavailable, asking, resting
-from policies.access import Access
 from policies.models import Proposal
+from policies.rule.access import Access
 from tests.conftest import Actor, People
 from tests.documents import Recorder
 

@@ -10,9 +10,9 @@ import pytest
 from django.core.management import CommandError, call_command
 
 from headers.catalogs import Catalog
-from headers.checkup import Level, _version_finding
 from headers.mongo import database
 from policies.models import Proposal, RunOverride
+from staff.checkup import Level, _version_finding
 from tests.conftest import Commands, People
 from tests.documents import Recorder
 

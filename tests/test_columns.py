@@ -18,10 +18,10 @@ from bson.errors import InvalidBSON
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from events import columns as module
-from events import layouts
-from events.columns import Columns, Field, read_columns
-from events.layouts import Layout
+from events.columns import columns as module
+from events.columns import layouts
+from events.columns.columns import Columns, Field, read_columns
+from events.columns.layouts import Layout
 
 Event = dict[str, Any]
 
@@ -454,8 +454,8 @@ def test_the_temporary_file_is_closed_when_reading_fails() -> None:
 MEMORY = """
     import sys
     import bson, numpy as np
-    from events.columns import Field, read_columns
-    from events.tables import ENCODERS
+    from events.columns.columns import Field, read_columns
+    from events.columns.formats import ENCODERS
     KEYS = ["det", "motor", "i0", "ring"]
     def batches(count):
         document = bson.encode({"uid": "u" * 36, "descriptor": "d" * 36, "seq_num": 7, "time": 1.0,

@@ -22,13 +22,13 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from events.assets import AssetError, AssetRefused, Datum, Resource, Roots
-from events.reader import ArrayReader, ReaderPool
-from events.slices import whole
+from events.files.assets import AssetError, AssetRefused, Datum, Resource, Roots
+from events.files.reader import ArrayReader, ReaderPool
+from events.files.slices import whole
 from headers.catalogs import CatalogsError, load_catalogs
-from policies.access import Access
 from policies.models import Proposal
-from policies.proposal_paths import ProposalPath, ProposalPaths
+from policies.rule.access import Access
+from policies.rule.proposal_paths import ProposalPath, ProposalPaths
 from tests.conftest import Actor
 from tests.documents import EPOCH, Recorder
 from tests.test_access_rule import IDS, accesses, catalogs_of_any_kind
@@ -46,7 +46,7 @@ def write(path: Path, values: Any = FRAMES) -> Path:
 
 def confined(folder: Path, program: str) -> str:
     """What a program prints that may read below the folder only."""
-    begin = f"from events.confinement import confine; assert confine([{str(folder)!r}])\n"
+    begin = f"from events.files.confinement import confine; assert confine([{str(folder)!r}])\n"
     done = subprocess.run(
         [sys.executable, "-c", begin + program], capture_output=True, text=True, check=True
     )

@@ -15,7 +15,7 @@ from headers.merged import MergedRuns
 from headers.mongo import database
 from headers.paging import Page, run_page
 from headers.selection import Selection
-from policies.access import Access
+from policies.rule.access import Access
 from tests.conftest import Actor
 from tests.documents import Recorder
 

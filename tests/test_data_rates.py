@@ -8,9 +8,9 @@ from xml.etree import ElementTree
 import pytest
 from django.core.management import CommandError, call_command
 
-from events.rate_reports import as_html, number
-from events.rates import Spread, study
-from policies.access import Access
+from policies.rule.access import Access
+from staff.rate_reports import as_html, number
+from staff.rates import Spread, study
 from tests.conftest import Commands
 from tests.documents import EPOCH, Doc, Recorder
 from tests.test_events_list import run_with_frames

@@ -11,8 +11,8 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from policies.device import OPEN_REQUESTS, WRONG_CODES
 from policies.models import DeviceRequest, Session, User
+from policies.signin.device import OPEN_REQUESTS, WRONG_CODES
 from tests.conftest import PASSWORD, People
 
 START, TOKEN, PAGE = "/api/v1/auth/device/", "/api/v1/auth/device/token/", "/device/"

@@ -24,8 +24,8 @@ from pytest_django.fixtures import Settings
 from suitcase import mongo_embedded, mongo_normalized
 
 from headers.catalogs import Catalog, CatalogsError, load_catalogs
-from headers.checkup import Level, check_catalog, missing_indexes
 from headers.mongo import database
+from staff.checkup import Level, check_catalog, missing_indexes
 from tests.conftest import Actor, People
 from tests.settings import CATALOGS_TOML
 

@@ -23,7 +23,7 @@ from events.repositories import Events, Place, RunsWithEvents
 from headers.merged import RunNotFound
 from headers.mongo import database
 from headers.repositories import Run, Runs
-from policies.access import Access
+from policies.rule.access import Access
 from tests.conftest import Actor, Commands
 from tests.documents import EPOCH, Doc, Recorder
 

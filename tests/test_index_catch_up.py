@@ -19,8 +19,8 @@ from headers.index.listing import Listing, Wanted
 from headers.index.models import IndexedRun, RunValue, Source
 from headers.index.repositories import Documents
 from headers.mongo import CatalogUnavailable, database
-from policies.access import Access
-from policies.proposal_paths import ProposalPath, ProposalPaths
+from policies.rule.access import Access
+from policies.rule.proposal_paths import ProposalPath, ProposalPaths
 from tests.documents import EPOCH, Recorder
 
 pytestmark = pytest.mark.django_db

@@ -13,7 +13,7 @@ from headers.index import listing
 from headers.index.listing import IndexPlace, Listing, Wanted
 from headers.index.rows import ending, row_of
 from headers.index.store import add_rows, source_of
-from policies.access import Access
+from policies.rule.access import Access
 
 ADMIN = Access(data_admin=True)
 ALICE = Access(proposals=frozenset({"310000"}))

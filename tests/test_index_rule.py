@@ -13,8 +13,8 @@ from headers.index.rows import Ending, row_of
 from headers.index.rule import proposals_of
 from headers.index.store import add_rows
 from headers.mongo import database
-from policies.access import Access
 from policies.models import Proposal, RunOverride
+from policies.rule.access import Access
 from tests.test_access_rule import (
     IDS,
     UIDS,

@@ -15,7 +15,7 @@ from headers.index.runs import Conditions, IndexedRuns
 from headers.mongo import database, resting
 from headers.queries import compile_query
 from headers.selection import select
-from policies.access import Access
+from policies.rule.access import Access
 from tests.conftest import Commands
 from tests.documents import EPOCH, Recorder
 

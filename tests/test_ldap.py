@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from rest_framework.test import APIClient
 
 from policies.models import Beamline, ProviderGrant, User
-from policies.sso_config import load_ldap
+from policies.signin.sso_config import load_ldap
 from tests.conftest import PASSWORD, People
 from tests.programs import free_port, lacking, program, wait_for_port
 
@@ -123,7 +123,7 @@ def configure(settings: Any, port: int, folder: Path) -> None:
     caches["counters"].clear()
     (folder / "ldap.toml").write_text(FILE.format(port=port))
     settings.LDAP = load_ldap(folder / "ldap.toml", {"DIRECTORY_PASSWORD": "broker-secret"})
-    backends = [*settings.AUTHENTICATION_BACKENDS, "policies.ldap.DirectoryBackend"]
+    backends = [*settings.AUTHENTICATION_BACKENDS, "policies.signin.ldap.DirectoryBackend"]
     settings.AUTHENTICATION_BACKENDS = backends
 
 

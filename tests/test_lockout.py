@@ -9,8 +9,8 @@ from django.http import HttpRequest
 from django.test import Client, RequestFactory
 from pytest_django import Settings
 
-from policies.lockout import FAILURES_OF_A_NETWORK, name_of
 from policies.models import AuditEvent
+from policies.signin.lockout import FAILURES_OF_A_NETWORK, name_of
 from tests.conftest import PASSWORD, People
 
 LIMIT = configured.AXES_FAILURE_LIMIT

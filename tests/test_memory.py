@@ -14,8 +14,8 @@ PROGRAM = f"""
 import json
 from pathlib import Path
 import bson
-from events.columns import Field, read_columns
-from events.tables import ENCODERS
+from events.columns.columns import Field, read_columns
+from events.columns.formats import ENCODERS
 
 def peak():
     status = Path("/proc/self/status").read_text()

@@ -19,10 +19,10 @@ from rest_framework.test import APIClient, APIRequestFactory
 from headers.catalogs import Catalog
 from headers.merged import MergedRuns
 from headers.repositories import Run
-from policies.access import Access
 from policies.authentication import BearerAuthentication, BrowserAuthentication
 from policies.models import APIToken, AuditEvent, Beamline, Membership, Proposal, Session, User
 from policies.requests import AccessEnded, guarded
+from policies.rule.access import Access
 from policies.sessions import (
     RACE,
     TokenRefused,

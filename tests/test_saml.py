@@ -23,7 +23,7 @@ from django.test import Client as DjangoClient
 
 from broker_site import urls
 from policies.models import Beamline, User
-from policies.sso_config import load_sso
+from policies.signin.sso_config import load_sso
 from tests.conftest import People
 from tests.programs import lacking
 
@@ -121,7 +121,7 @@ def attributes(subject: str = "carol@campus", *groups: str) -> str:
 def idp(people: People, settings: Any, tmp_path: Path) -> Iterator[IdentityProvider]:
     if find_spec("onelogin") is None:
         lacking("python3-saml (requirements-saml.txt)")
-    from policies import saml
+    from policies.signin import saml
 
     caches["counters"].clear()
     made = IdentityProvider()

@@ -10,7 +10,7 @@ from pymongo.errors import OperationFailure
 from headers import repositories
 from headers.catalogs import Catalog
 from headers.repositories import Runs
-from policies.access import Access
+from policies.rule.access import Access
 from tests.conftest import Actor, Commands
 from tests.documents import Recorder
 

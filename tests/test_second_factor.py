@@ -14,8 +14,8 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from policies.models import AuditEvent, User
-from policies.second_factor import MFAAdapter
 from policies.sessions import begin_session
+from policies.signin.second_factor import MFAAdapter
 from tests.conftest import PASSWORD, People
 
 pytestmark = pytest.mark.django_db
@@ -209,7 +209,7 @@ def obliged(settings: Any) -> None:
     settings.REQUIRE_STAFF_MFA = True
     settings.MIDDLEWARE = [
         *settings.MIDDLEWARE,
-        "policies.second_factor.StaffSecondFactorMiddleware",
+        "policies.signin.second_factor.StaffSecondFactorMiddleware",
     ]
 
 

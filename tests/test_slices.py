@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from events.slices import (
+from events.files.slices import (
     OverBudget,
     Selection,
     SliceError,

@@ -27,9 +27,9 @@ from django.test import Client
 from jwt.algorithms import RSAAlgorithm
 from structlog.testing import capture_logs
 
-from policies import sso
 from policies.models import Beamline, Proposal, ProviderGrant, User
-from policies.sso_config import SSOConfigError, load_ldap, load_sso
+from policies.signin import sso
+from policies.signin.sso_config import SSOConfigError, load_ldap, load_sso
 from tests.conftest import PASSWORD, People
 from tests.openid import Providers, openid_providers
 from tests.programs import free_port, program

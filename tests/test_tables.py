@@ -17,8 +17,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from events.columns import Columns, Field, read_columns
-from events.tables import ENCODERS
+from events.columns.columns import Columns, Field, read_columns
+from events.columns.formats import ENCODERS
 
 ALL = sorted(ENCODERS)
 COUNT = 300

@@ -13,10 +13,10 @@ from headers.catalogs import Catalog
 from headers.merged import MergedRuns
 from headers.repositories import Run
 from policies import throttling
-from policies.access import Access
 from policies.authentication import BearerAuthentication
 from policies.models import AuditEvent
 from policies.requests import guarded
+from policies.rule.access import Access
 from policies.sessions import begin_session
 from tests.conftest import Actor, People
 from tests.documents import Recorder

@@ -1,17 +1,15 @@
 """The study of wire formats: every codec is honest, and its report is complete."""
 
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from django.core.management import call_command
 
-from events import wire_study
-from events.wire_protobuf import CODEC
-from events.wire_study import CODECS, payloads, served
+from bench import wire_formats, wire_study
+from bench.wire_protobuf import CODEC
+from bench.wire_study import CODECS, payloads, served
 
 EXACT = CODECS | {"protobuf, packed": CODEC}
 
@@ -40,7 +38,7 @@ def test_the_report_has_every_payload_and_format(
     small = {name: arrays for name, arrays in payloads().items() if "scalars" in name}
     monkeypatch.setattr(wire_study, "payloads", lambda: small)
     monkeypatch.setattr(wire_study, "SECONDS", 0.001)
-    call_command("wire_formats", folder=tmp_path, stdout=StringIO())
+    wire_formats.write(tmp_path)
     report = (tmp_path / "wire-formats.md").read_text()
     assert all(f"| {name} |" in report for name in EXACT)
     picture = ElementTree.parse(tmp_path / "wire-20-scalars.svg")

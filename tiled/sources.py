@@ -15,12 +15,12 @@ from broker_site.encoding import to_json
 from broker_site.problems import Problem
 from events import field_arrays
 from events.arrays import FORMATS, Picture, UnsupportedArray
-from events.assets import AssetError, OutsideDatabase
-from events.columns import read_columns
+from events.columns.columns import read_columns
 from events.field_arrays import FieldArray, NoValue, Unrecorded, declared_dtype
+from events.files.assets import AssetError, OutsideDatabase
+from events.files.slices import Item, resolve
 from events.repositories import Events
 from events.rows import Rows
-from events.slices import Item, resolve
 from events.sources import shape_of
 from events.stream import Stream
 

@@ -26,8 +26,8 @@ from broker_site.renderers import JSONRenderer
 from broker_site.root import RootView
 from events.array_views import as_array_problem
 from events.documents import Emission
+from events.files.slices import Item, parse, resolve
 from events.repositories import Events
-from events.slices import Item, parse, resolve
 from events.stream import NoSuchName, Stream
 from events.streaming import etag_of, started, streamed, unchanged
 from events.views import FILLED_BYTES, EventView, whole_run

@@ -20,7 +20,7 @@ from headers.catalogs import Catalog
 from headers.index.models import IndexedRun, RunValue
 from headers.index.rule import Proposals, readable
 from headers.index.words import having, is_common, runs_with
-from policies.access import Access
+from policies.rule.access import Access
 
 FEW = 20_000
 """rows that are sorted rather than looked for in the order of the list"""

@@ -12,7 +12,7 @@ from typing import Any
 from headers.catalogs import Catalog
 from headers.index.keys import key_of
 from headers.selection import texts_of
-from policies.proposal_paths import INT64
+from policies.rule.proposal_paths import INT64
 
 Doc = Mapping[str, Any]
 FORMAT = 1

@@ -15,8 +15,8 @@ from django.db.models import CharField, Lookup, Q, TextField
 from django.db.models.sql.compiler import SQLCompiler
 
 from headers.catalogs import Catalog
-from policies.access import Access, InProposals
-from policies.conditions import All, Always, AnyOf, Condition, Not
+from policies.rule.access import Access, InProposals
+from policies.rule.conditions import All, Always, AnyOf, Condition, Not
 
 if TYPE_CHECKING:
     AnyLookup = Lookup[Any]

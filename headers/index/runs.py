@@ -25,7 +25,7 @@ from headers.index.store import remove_rows
 from headers.mongo import CatalogUnavailable
 from headers.repositories import Run, Runs
 from headers.selection import Selection
-from policies.access import Access
+from policies.rule.access import Access
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
