@@ -34,9 +34,10 @@ from events.paging import event_page, field_links, field_url, filled_inline, nar
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
+from headers.lists import MAX_PAGE, page_link
 from headers.repositories import Run
 from headers.streams import uids_of
-from headers.views import MAX_PAGE, RunView, page_link
+from headers.views import RunView
 from policies.audit import note_runs
 from policies.requests import access_for, guarded
 

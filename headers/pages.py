@@ -16,7 +16,7 @@ from rest_framework.request import Request
 
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem, as_problem
-from headers import views
+from headers import lists, views
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
 from headers.merged import MergedRuns
 from headers.metadata_tree import tree
@@ -40,7 +40,7 @@ FACET_VALUES = 8
 PAGE_SIZE = 50
 
 
-class RunListParameters(views.HeaderListParameters):
+class RunListParameters(lists.HeaderListParameters):
     sample = PlainText(required=False)
     page_size = serializers.IntegerField(min_value=1, max_value=200, default=PAGE_SIZE)
 
@@ -92,7 +92,7 @@ class RunFacetsPage(Page):
         """How many of the selected runs have which plan, proposal, …; a part of the list's page."""
         filters = filled_in(request.query_params)
         given = RunListParameters.checked(filters)
-        merged, selections = views.chosen_runs(request, with_sample(given))
+        merged, selections = lists.chosen_runs(request, with_sample(given))
         facets = [
             {"title": title, "values": _facet(merged, selections, name, paths, filters)}
             for name, (title, paths) in FACETS.items()
@@ -154,13 +154,13 @@ def with_sample(given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
     given = RunListParameters.checked(filters)
-    merged, selections = views.chosen_runs(request, with_sample(given))
-    found = views.page_of("runs page", request, given, merged, selections)
+    merged, selections = lists.chosen_runs(request, with_sample(given))
+    found = lists.page_of("runs page", request, given, merged, selections)
     return {
         "runs": [summarize(run) for run in found.runs],
         "older": _link(filters, cursor=found.next),
         "newer": _link(filters, cursor=found.previous),
-        **views.missing(merged),
+        **lists.missing(merged),
         "newest_first": given["ordering"] == "-time",
     }
 

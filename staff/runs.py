@@ -20,6 +20,7 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem, as_problem
 from headers.catalogs import Catalog
+from headers.lists import moment_of
 from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
 from headers.models import RUNS_OF_CATALOGS
 from headers.mongo import QueryRefused
@@ -27,7 +28,6 @@ from headers.paging import run_page
 from headers.queries import parse_query
 from headers.repositories import Run
 from headers.selection import EXIT_STATUSES, Selection, select, starting_with
-from headers.views import moment_of
 from policies.audit import note_runs
 from policies.explain import explain
 from policies.models import User

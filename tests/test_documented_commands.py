@@ -267,7 +267,7 @@ def test_each_command_that_is_named_exists(document: Path) -> None:
 
 def test_each_test_that_security_names_exists() -> None:
     text = (ROOT / "docs/SECURITY.md").read_text()
-    tests = {path.name: path.read_text() for path in (ROOT / "tests").glob("test_*.py")}
+    tests = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
     names = set(re.findall(r"\bdef (test_\w+)", "".join(tests.values())))
     assert set(re.findall(r"`(test_\w+\.py)`", text)) <= set(tests)
     assert set(re.findall(r"`(test_\w+)`", text)) <= names

@@ -12,16 +12,16 @@ from tests.postgresql import PostgreSQL
 
 ROOT = Path(__file__).resolve().parent.parent
 SUITES = [
-    "tests/test_access_rule.py",
-    "tests/test_api_tokens.py",
-    "tests/test_device_flow.py",
-    "tests/test_headers_list.py",
-    "tests/test_import_policies.py",
-    "tests/test_index_catch_up.py",
-    "tests/test_index_listing.py",
-    "tests/test_index_rule.py",
-    "tests/test_revocation.py",
-    "tests/test_sync.py",
+    "tests/policies/test_access_rule.py",
+    "tests/policies/test_api_tokens.py",
+    "tests/policies/test_device_flow.py",
+    "tests/headers/test_headers_list.py",
+    "tests/policies/test_import_policies.py",
+    "tests/headers/test_index_catch_up.py",
+    "tests/headers/test_index_listing.py",
+    "tests/headers/test_index_rule.py",
+    "tests/policies/test_revocation.py",
+    "tests/policies/test_sync.py",
 ]
 
 

@@ -776,7 +776,7 @@ def test_secrets_come_from_the_environment_or_a_file(tmp_path: Path) -> None:
 def test_the_service_does_not_start_with_a_wrong_file(variable: str) -> None:
     environ = {k: v for k, v in os.environ.items() if k != "DJANGO_SETTINGS_MODULE"}
     environ |= {variable: "does-not-exist.toml"}
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parents[2]
     command = [program("python"), "manage.py", "check"]
     done = subprocess.run(command, cwd=root, env=environ, capture_output=True, text=True)
     assert done.returncode != 0

@@ -13,8 +13,8 @@ import pytest
 from headers.mongo import database
 from tests.conftest import Actor
 from tests.documents import EPOCH, Doc, Recorder
-from tests.test_documents import frames_run
-from tests.test_events_list import FRAMES, descriptor_of
+from tests.events.test_documents import frames_run
+from tests.events.test_events_list import FRAMES, descriptor_of
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 
 from tests.programs import free_port, wait_for_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 THREADS = 16
 APPLICATION = """
 import threading, time

@@ -15,7 +15,7 @@ from headers.index.store import add_rows
 from headers.mongo import database
 from policies.models import Proposal, RunOverride
 from policies.rule.access import Access
-from tests.test_access_rule import (
+from tests.policies.test_access_rule import (
     IDS,
     UIDS,
     AnyCatalog,

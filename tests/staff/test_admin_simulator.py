@@ -15,7 +15,7 @@ from policies.rule.access import Access
 from staff.simulator import what_can_read
 from tests.conftest import People
 from tests.documents import Recorder
-from tests.test_admin import act, browser, changed, form_of, proposal, staff
+from tests.staff.test_admin import act, browser, changed, form_of, proposal, staff
 
 pytestmark = pytest.mark.django_db
 __all__ = ["staff"]  # the fixture

@@ -31,7 +31,7 @@ from policies.rule.access import Access
 from policies.rule.proposal_paths import ProposalPath, ProposalPaths
 from tests.conftest import Actor
 from tests.documents import EPOCH, Recorder
-from tests.test_access_rule import IDS, accesses, catalogs_of_any_kind
+from tests.policies.test_access_rule import IDS, accesses, catalogs_of_any_kind
 
 DATASET = "/entry/data/data"
 FRAMES = np.arange(24, dtype="<u2").reshape(2, 3, 4)

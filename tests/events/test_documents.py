@@ -15,7 +15,7 @@ import pytest
 from headers.mongo import database
 from tests.conftest import Actor, Commands
 from tests.documents import EPOCH, Doc, Recorder
-from tests.test_events_list import FRAMES, descriptor_of, run_with_frames
+from tests.events.test_events_list import FRAMES, descriptor_of, run_with_frames
 
 Documents = list[tuple[str, Doc]]
 

@@ -13,7 +13,7 @@ from staff.rate_reports import as_html, number
 from staff.rates import Spread, study
 from tests.conftest import Commands
 from tests.documents import EPOCH, Doc, Recorder
-from tests.test_events_list import run_with_frames
+from tests.events.test_events_list import run_with_frames
 
 DAY = 86_400.0
 ADMIN = Access(data_admin=True)
