@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.db.models.signals import post_migrate
 
 
@@ -9,5 +9,6 @@ class StaffConfig(AppConfig):
     def ready(self) -> None:
         from policies.roles import make_staff_group
 
-        # After all migrations: the group holds permissions of several apps.
-        post_migrate.connect(make_staff_group, sender=self)
+        # After all migrations, as the group holds permissions of several apps; this one has no
+        # models, for which the signal is not sent.
+        post_migrate.connect(make_staff_group, sender=apps.get_app_config("headers"))
