@@ -27,7 +27,7 @@ from headers.mongo import (
     metadata,
     query_milliseconds,
 )
-from headers.repositories import ONE_NUMBER, Run, Runs
+from headers.repositories import Run, Runs
 from headers.streams import uids_of
 from policies.rule.conditions import Filter
 
@@ -38,6 +38,8 @@ MERGED_DESCRIPTORS = 200
 """of how many MongoDB merges the sorted events; those of more it sorts itself"""
 ID_TYPES = (int | float, str, bytes, ObjectId)
 """in the order that MongoDB sorts values of different types"""
+ONE_NUMBER: Filter = {"$not": {"$type": ["array", "decimal"]}}
+"""for `time` beside its bounds, which a list satisfies by any of its items"""
 A_NUMBER: Filter = {"$gte": -math.inf, **ONE_NUMBER}
 UNTIMED: Filter = {"$nor": [{"time": A_NUMBER}]}
 LOOKUP_IDS = 2000

@@ -14,16 +14,14 @@ from rest_framework import serializers
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 
-from broker_site.parameters import Parameters, PlainText
+from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem
 from headers import lists, views
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
-from headers.merged import MergedRuns
 from headers.metadata_tree import tree
 from headers.plotting import BASELINE, field_kind, holds_text, is_undescribed, plot_plan
-from headers.queries import parse_query
 from headers.repositories import Run, any_event
-from headers.selection import EXIT_STATUSES, Selection
+from headers.selection import EXIT_STATUSES
 from headers.streams import uids_of
 from headers.summaries import label, summarize
 from policies.audit import record_read
@@ -41,7 +39,6 @@ PAGE_SIZE = 50
 
 
 class RunListParameters(lists.HeaderListParameters):
-    sample = PlainText(required=False)
     page_size = serializers.IntegerField(min_value=1, max_value=200, default=PAGE_SIZE)
 
 
@@ -92,9 +89,9 @@ class RunFacetsPage(Page):
         """How many of the selected runs have which plan, proposal, …; a part of the list's page."""
         filters = filled_in(request.query_params)
         given = RunListParameters.checked(filters)
-        merged, selections = lists.chosen_runs(request, with_sample(given))
+        chosen = lists.chosen_runs(request, given)
         facets = [
-            {"title": title, "values": _facet(merged, selections, name, paths, filters)}
+            {"title": title, "values": _facet(chosen, name, paths, filters)}
             for name, (title, paths) in FACETS.items()
         ]
         counted = {"fields": [path for _, paths in FACETS.values() for path in paths]}
@@ -140,27 +137,15 @@ def filled_in(given: QueryDict) -> QueryDict:
     return filters
 
 
-def with_sample(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The API's parameters: a sample, by its text or its name, becomes a part of the query."""
-    parameters = dict(given)
-    if (sample := parameters.pop("sample", None)) is None:
-        return parameters
-    named = json.dumps({"$or": [{"sample": sample}, {"sample.name": sample}]})
-    query = parameters.get("query")
-    if query:
-        parse_query(query)  # checked before it is joined: errors name the place the caller knows
-    return parameters | {"query": f'{{"$and": [{query}, {named}]}}' if query else named}
-
-
 def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
     given = RunListParameters.checked(filters)
-    merged, selections = lists.chosen_runs(request, with_sample(given))
-    found = lists.page_of("runs page", request, given, merged, selections)
+    chosen = lists.chosen_runs(request, given)
+    found = lists.page_of("runs page", request, given, chosen)
     return {
         "runs": [summarize(run) for run in found.runs],
         "older": _link(filters, cursor=found.next),
         "newer": _link(filters, cursor=found.previous),
-        **lists.missing(merged),
+        **lists.missing(chosen.runs),
         "newest_first": given["ordering"] == "-time",
     }
 
@@ -194,8 +179,7 @@ def _texts(filters: QueryDict) -> dict[str, str]:
 
 
 def _facet(
-    merged: MergedRuns,
-    selections: Mapping[str, Selection],
+    chosen: lists.Chosen,
     name: str,
     paths: tuple[str, ...],
     filters: QueryDict,
@@ -203,16 +187,16 @@ def _facet(
     counted = [
         (value, count)
         for path in paths
-        for value, count in merged.facet(selections, path)
+        for value, count in chosen.facet(path)
         if isinstance(value, str) and value
     ]
-    chosen = filters.get(name)
+    picked = filters.get(name)
     return [
         {
             "label": value,
             "count": count,
-            "chosen": value == chosen,
-            "url": _link(filters, **{name: None if value == chosen else value}),
+            "chosen": value == picked,
+            "url": _link(filters, **{name: None if value == picked else value}),
         }
         for value, count in sorted(counted, key=lambda item: -item[1])[:FACET_VALUES]
     ]

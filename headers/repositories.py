@@ -2,15 +2,12 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import islice
-from time import monotonic
-from typing import Any, NamedTuple, TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 import structlog
-from django.conf import settings
 from pymongo.command_cursor import CommandCursor
 from pymongo.cursor import Cursor
 from pymongo.errors import OperationFailure
@@ -24,8 +21,8 @@ from headers.mongo import (
     metadata,
     query_milliseconds,
 )
-from headers.queries import DESCRIPTORS, STOP, mentions
-from headers.selection import Selection, holds_words, search_words, starting_with
+from headers.queries import DESCRIPTORS, STOP, Query, mentions
+from headers.selection import starting_with
 from headers.streams import outside_fields, stream_name
 from policies.rule.access import Access
 from policies.rule.conditions import NOTHING, Filter, conjunction
@@ -33,11 +30,6 @@ from policies.rule.conditions import NOTHING, Filter, conjunction
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 
-INDEXES_SECONDS = 60.0
-SEARCH_SHARE = 0.7
-"""the part of the time limit of a query in which documents are searched one by one"""
-SEARCHED_PART = 10_000
-FACET_VALUES = 1000
 JOIN_STOP = {
     "$lookup": {"from": "run_stop", "localField": "uid", "foreignField": "run_start", "as": STOP}
 }
@@ -49,34 +41,11 @@ JOIN_DESCRIPTORS = {
         "as": DESCRIPTORS,
     }
 }
-ONE_NUMBER = {"$not": {"$type": ["array", "decimal"]}}
-"""for `time` beside its bounds, which a list satisfies by any of its items"""
+ALL = Query()
 ANY_NUMBER_OF_RUNS: Doc = {"$limit": 2**40}
 """a barrier: no server moves a condition that stands behind a limit to before it"""
 TOO_LARGE_CODES = {10334, 17419, 4568, 13548, 4031700}
 """how MongoDB answers when joined documents exceed its 16 MB together"""
-
-
-NO_TEXT_INDEX = 27
-"""how MongoDB answers `$text` where there is no text index, or none that is finished"""
-
-
-class Position(NamedTuple):
-    """A place in the order of runs by (time, _id)."""
-
-    time: Any
-    """epoch seconds; of a malformed run, whatever it has"""
-    id: Any = None
-    ties: bool = True
-    """without an id: are runs of this very time still to come?"""
-
-
-class Found(NamedTuple):
-    """Runs in the order asked for."""
-
-    runs: list["Run"]
-    searched_to: Position | None = None
-    """where the search stopped because its time was over; None if it went as far as was asked"""
 
 
 @dataclass
@@ -87,7 +56,8 @@ class Run:
     start: Doc
     stop: Doc | None
     proposal: str | None
-    position: Position
+    document: Any
+    """`_id` of the start document"""
     descriptors: list[Doc] = field(default_factory=list)
     """by time; empty in a page that did not ask for them"""
     access: Access = field(default_factory=Access, repr=False)
@@ -116,8 +86,6 @@ class Runs:
     def __init__(self, catalog: Catalog, access: Access) -> None:
         self.catalog = catalog
         self.access = access
-        self.searched_to: Position | None = None
-        """how far the last search came, where its time was over before its end"""
         self._readable = access.filter(catalog)
         self._database = metadata(catalog)
 
@@ -154,20 +122,6 @@ class Runs:
             found = list(cursor.limit(2).max_time_ms(query_milliseconds()))
         return [document["uid"] for document in found if type(document["uid"]) is str]
 
-    def newest(self, count: int) -> list[tuple[Position, str]]:
-        """Position and uid of the newest runs, newest first."""
-        cursor = self._database.run_start.find(
-            self._where({"time": Selection().times() | ONE_NUMBER}), {"uid": 1, "time": 1}
-        )
-        cursor = cursor.sort([("time", -1), ("_id", -1)]).limit(count).batch_size(count)
-        with asking(self.catalog):
-            found = list(cursor.max_time_ms(query_milliseconds()))
-        return [
-            (Position(document["time"], document["_id"]), document["uid"])
-            for document in found
-            if type(document.get("uid")) is str
-        ]
-
     def of_descriptor(self, uid: str) -> tuple[Run, Doc] | None:
         """A descriptor and its run."""
         with asking(self.catalog):
@@ -194,78 +148,42 @@ class Runs:
 
     # -- many runs -------------------------------------------------------------------------
 
-    def page(
-        self,
-        selection: Selection,
-        limit: int,
-        *,
-        newest_first: bool = True,
-        after: Position | None = None,
-        descriptors: bool = False,
-    ) -> Found:
-        """At most `limit` runs in order, those behind `after` in the direction of the order.
+    def among(
+        self, ids: Sequence[Any], query: Query = ALL, *, descriptors: bool = False
+    ) -> list[Run]:
+        """Of the runs with these `_id`s those that satisfy the query, in no order.
 
         Two commands, three with descriptors, however many runs there are.
         """
-        order = -1 if newest_first else 1
-        sort = {"time": order, "_id": order}
-        bounds = _keyset(selection.times(), after, newest_first)
         with asking(self.catalog):
-            # The first page of all needs no bounds, which are not free, unless there are
-            # malformed runs: without a number as time, a run has no place in the order.
-            unbounded = after is None and selection.any_time
-            where = {} if unbounded else bounds
-            runs = self._searching(lambda: self._page(selection, where, sort, limit))
-            if not all(_is_number(run.position.time) for run in runs):
-                log.warning("runs without a number as time skipped", catalog=self.catalog.name)
-                numbers = conjunction(bounds, {"time": ONE_NUMBER})
-                runs = self._searching(lambda: self._page(selection, numbers, sort, limit))
+            starts = list(self._starts(ids, query))
+            stops = self._by_run("run_stop", [start.get("uid") for start in starts])
+            for start in starts:
+                uid = start.get("uid")
+                start[STOP] = stops.get(uid, []) if type(uid) is str else []
+            runs = self._runs(starts)
             if descriptors:
                 self._add_descriptors(runs)
-        return Found(runs, self.searched_to)
+        return runs
 
-    def count(self, selection: Selection) -> int:
-        """How many runs are selected."""
+    def matching(self, ids: Sequence[Any], query: Query) -> list[Any]:
+        """Those of these `_id`s whose runs satisfy the query."""
         with asking(self.catalog):
-            rows = self._parts(selection, [{"$count": "count"}])
-        return sum(int(row["count"]) for row in rows)
+            rows = self._aggregate([*self._matching(ids, query), {"$project": {"_id": 1}}])
+            return [row["_id"] for row in rows]
 
-    def facet(self, selection: Selection, path: str) -> list[tuple[Any, int]]:
-        """The values at a dotted path of the start documents and how many runs have each.
+    def facet(self, ids: Sequence[Any], query: Query, path: str) -> list[tuple[Any, int]]:
+        """The values at a dotted path of these runs' start documents and how many have each.
 
-        A list counts for each of its items. At most the 1,000 most frequent values.
+        A list counts for each of its items.
         """
         stages: list[Doc] = [
             {"$unwind": f"${path}"},
             {"$group": {"_id": f"${path}", "count": {"$sum": 1}}},
-            {"$sort": {"count": -1}},
-            {"$limit": FACET_VALUES},
         ]
         with asking(self.catalog):
-            rows = self._parts(selection, stages)
-        counts: dict[tuple[type, Any], int] = defaultdict(int)
-        for row in rows:
-            # Values that differ by type only are different values; some cannot be hashed.
-            if isinstance(row["_id"], Hashable):
-                counts[type(row["_id"]), row["_id"]] += row["count"]
-        return [(value, count) for (_, value), count in counts.items()]
-
-    def proposals_facet(self, selection: Selection) -> list[tuple[str, int]]:
-        """How many of the selected runs each proposal has, overrides included."""
-        paths = [place.path for place in self.catalog.proposal.places]
-        moved = self.access.overrides.get(self.catalog.name, {})
-        group: Doc = {f"p{at}": f"${path}" for at, path in enumerate(paths)}
-        group["uid"] = {"$cond": [{"$in": ["$uid", {"$literal": list(moved)}]}, "$uid", None]}
-        stages: list[Doc] = [{"$group": {"_id": group, "count": {"$sum": 1}}}]
-        with asking(self.catalog):
-            rows = self._parts(selection, stages)
-        counts: dict[str, int] = defaultdict(int)
-        for row in rows:
-            start = _nested({path: row["_id"].get(f"p{at}") for at, path in enumerate(paths)})
-            proposal = moved.get(row["_id"].get("uid")) or self.catalog.proposal.proposal(start)
-            if proposal:
-                counts[proposal] += row["count"]
-        return list(counts.items())
+            rows = list(self._aggregate([*self._matching(ids, query), *stages]))
+        return [(row["_id"], int(row["count"])) for row in rows]
 
     # -- how -------------------------------------------------------------------------------
 
@@ -273,121 +191,41 @@ class Runs:
         """The one place where the access rule goes into a query."""
         return conjunction(*filters, self._readable)
 
-    def _matching(
-        self,
-        selection: Selection,
-        bounds: Filter,
-        *,
-        sort: Mapping[str, int] | None = None,
-        text: Filter,
-    ) -> list[Doc]:
+    def _matching(self, ids: Sequence[Any], query: Query) -> list[Doc]:
         """The stages that select runs: first those that may be read, then, behind a barrier,
         those of them that satisfy the caller's conditions.
 
         So a condition is never judged on a run that is hidden, where how long it takes would tell
-        of what the run contains. Only `$text` has to come first, in the same stage as the rule.
+        of what the run contains.
         """
-        where = self._where(bounds, selection.exact, text)
-        stages: list[Doc] = [{"$match": where}] if where else []
-        if sort is not None:
-            stages.append({"$sort": dict(sort)})
-        if not selection.start and not selection.joined:
+        stages: list[Doc] = [{"$match": self._where({"_id": {"$in": list(ids)}})}]
+        if query == ALL:
             return stages
         stages.append(ANY_NUMBER_OF_RUNS)
-        if selection.start:
-            stages.append({"$match": selection.start})
-        return stages + _join(selection.joined)
+        if query.start:
+            stages.append({"$match": query.start})
+        return stages + _join(query.joined)
 
-    def _aggregate(
-        self, pipeline: Sequence[Mapping[str, Any]], batch: int = 0
-    ) -> CommandCursor[Doc]:
-        options: Doc = {"batchSize": batch} if batch else {}
+    def _aggregate(self, pipeline: Sequence[Mapping[str, Any]]) -> CommandCursor[Doc]:
         return self._database.run_start.aggregate(
-            pipeline, maxTimeMS=query_milliseconds(), allowDiskUse=True, **options
+            pipeline, maxTimeMS=query_milliseconds(), allowDiskUse=True
         )
 
-    def _page(
-        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int
-    ) -> list[Run]:
-        starts = list(islice(self._starts(selection, bounds, sort, limit), limit))
-        stops = self._by_run("run_stop", [start.get("uid") for start in starts])
-        for start in starts:
-            uid = start.get("uid")
-            start[STOP] = stops.get(uid, []) if type(uid) is str else []
-        return self._runs(starts)
-
-    def _starts(
-        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int = 0
-    ) -> Iterator[Doc]:
-        """The selected start documents, by the text index and by looking at each."""
-        by_index, words = self._search(selection.search)
-        if not words:
-            yield from self._in_order(selection, bounds, sort, limit, by_index)
-            return
-        deadline = monotonic() + settings.QUERY_SECONDS * SEARCH_SHARE
-        for start in self._in_order(selection, bounds, sort, 0, by_index):
-            if holds_words(start, words):
-                yield start
-            if monotonic() > deadline:
-                self.searched_to = Position(start.get("time"), start.get("_id"))
-                return
-
-    def _in_order(
-        self, selection: Selection, bounds: Filter, sort: dict[str, int], limit: int, text: Filter
-    ) -> Iterator[Doc]:
-        """Start documents alone; at most `limit` if it is not 0."""
-        if selection.start or selection.joined:
-            stages = self._matching(selection, bounds, sort=sort, text=text)
-            stages += [{"$limit": limit}] if limit else []
-            # One more than there are: the server need not keep its cursor for the next batch.
-            batch = limit + 1 if limit else 0
-            documents: Cursor[Doc] | CommandCursor[Doc] = self._aggregate(stages, batch)
+    def _starts(self, ids: Sequence[Any], query: Query) -> Iterator[Doc]:
+        """Start documents alone."""
+        if query == ALL:
+            cursor = self._database.run_start.find(self._where({"_id": {"$in": list(ids)}}))
+            documents: Cursor[Doc] | CommandCursor[Doc] = cursor.batch_size(
+                len(ids) + 1
+            ).max_time_ms(query_milliseconds())
         else:
-            where = self._where(bounds, selection.exact, text)
-            documents = self._database.run_start.find(where).sort(sort).limit(limit)
-            documents = documents.batch_size(limit).max_time_ms(query_milliseconds())
+            documents = self._aggregate(self._matching(ids, query))
         with closing(documents) as found:
             for start in found:
                 # Keys of the document itself could have these names, too.
                 start.pop(STOP, None)
                 start.pop(DESCRIPTORS, None)
                 yield start
-
-    def _searching(self, read: Callable[[], list[Answer]]) -> list[Answer]:
-        """Reads, once more without the text index if that turns out not to be usable."""
-        try:
-            return read()
-        except OperationFailure as error:
-            if error.code != NO_TEXT_INDEX:
-                raise
-            log.warning("text index not usable", catalog=self.catalog.name)
-            _text_indexes.lacks(self.catalog)
-            return read()
-
-    def _parts(self, selection: Selection, stages: list[Doc]) -> list[Doc]:
-        return self._searching(lambda: list(self._each_part(selection, stages)))
-
-    def _each_part(self, selection: Selection, stages: list[Doc]) -> Iterator[Doc]:
-        """What the stages make of the selected runs; in several parts where words are looked for
-        in each document.
-        """
-        bounds: Filter = {"time": selection.times()}
-        by_index, words = self._search(selection.search)
-        if not words:
-            yield from self._aggregate([*self._matching(selection, bounds, text=by_index), *stages])
-            return
-        newest_first = {"time": -1, "_id": -1}
-        found = (start["_id"] for start in self._starts(selection, bounds, newest_first))
-        while ids := list(islice(found, SEARCHED_PART)):
-            yield from self._aggregate([{"$match": self._where({"_id": {"$in": ids}})}, *stages])
-
-    def _search(self, search: str) -> tuple[Filter, list[str]]:
-        """The condition that a text index finds, and the words to be looked for in documents."""
-        words, common = search_words(search)
-        if not words or not _text_indexes.has(self.catalog):
-            return {}, words + common
-        # As phrases, because of bare words one would do.
-        return {"$text": {"$search": " ".join(f'"{word}"' for word in words)}}, common
 
     def _add_descriptors(self, runs: list[Run]) -> None:
         found = self._by_run("event_descriptor", [run.uid for run in runs])
@@ -410,10 +248,10 @@ class Runs:
     def _run(self, start: Doc) -> Run:
         uid = start.get("uid")
         stops, descriptors = _own(start.pop(STOP, []), uid), _own(start.pop(DESCRIPTORS, []), uid)
-        position = Position(start.get("time"), start.pop("_id"))
+        document = start.pop("_id")
         proposal = self.access.proposal_of(self.catalog, start)
         stop = stops[-1] if stops else None
-        return Run(self.catalog, start, stop, proposal, position, descriptors, self.access)
+        return Run(self.catalog, start, stop, proposal, document, descriptors, self.access)
 
 
 def count_events(run: Run) -> dict[str, int]:
@@ -473,17 +311,6 @@ def any_event(run: Run, descriptors: Iterable[str]) -> Doc:
         return next((event for event in found if type(event["descriptor"]) is str), {})
 
 
-def _keyset(times: dict[str, Any], after: Position | None, newest_first: bool) -> Filter:
-    """Bounds for what lies behind a position. `time` is bounded on its own, for the index."""
-    if after is None:
-        return {"time": times}
-    bound, beyond = ("$lte", "$lt") if newest_first else ("$gte", "$gt")
-    if after.id is None:
-        return conjunction({"time": times}, {"time": {bound if after.ties else beyond: after.time}})
-    behind = [{"time": {beyond: after.time}}, {"_id": {beyond: after.id}}]
-    return {"time": times | {bound: after.time}, "$or": behind}
-
-
 def _join(joined: Filter) -> list[Doc]:
     """The stages that join what the conditions mention, and then apply them."""
     if not joined:
@@ -515,45 +342,6 @@ def _public(document: Doc) -> Doc:
     """The bluesky document, without the database's own key."""
     document.pop("_id", None)
     return document
-
-
-def _nested(values: Mapping[str, Any]) -> Doc:
-    """A document that has these values at these dotted paths.
-
-    Of two paths one may lead into the other's value; sorted, the outer one comes first.
-    """
-    document: Doc = {}
-    for path, value in sorted(values.items()):
-        *parents, last = path.split(".")
-        place: Any = document
-        for name in parents:
-            place = place.setdefault(name, {}) if isinstance(place, dict) else None
-        if isinstance(place, dict) and value is not None:
-            place[last] = value
-    return document
-
-
-class _TextIndexes:
-    """Which collections have a text index, looked up once a minute."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[float, bool]] = {}
-
-    def has(self, catalog: Catalog) -> bool:
-        at, found = self._known.get(catalog.metadata, (-math.inf, False))
-        if monotonic() - at > INDEXES_SECONDS:
-            with asking(catalog):
-                indexes = metadata(catalog).run_start.index_information().values()
-            found = any(kind == "text" for index in indexes for _, kind in index["key"])
-            self._known[catalog.metadata] = (monotonic(), found)
-        return found
-
-    def lacks(self, catalog: Catalog) -> None:
-        """There is none that answers, whatever the list of indexes says: one is being built."""
-        self._known[catalog.metadata] = (monotonic(), False)
-
-
-_text_indexes = _TextIndexes()
 
 
 def ping(catalog: Catalog) -> bool:

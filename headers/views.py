@@ -14,7 +14,8 @@ from broker_site.conditional import is_known
 from broker_site.encoding import to_json
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, not_found
-from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
+from headers.index.runs import CatalogsUnavailable
+from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.mongo import CatalogUnavailable, QueryRefused
 from headers.queries import QueryError
 from headers.repositories import Run, count_events, referenced_fields

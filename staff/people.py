@@ -17,8 +17,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
-from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
-from headers.selection import Selection
+from headers.index.catch_up import fresh_index
+from headers.index.listing import Wanted
+from headers.index.runs import CatalogsUnavailable, IndexedRuns
+from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from policies import audit
 from policies.embargo import extend_embargo, may_manage, may_widen, release_now
 from policies.models import (
@@ -315,16 +317,11 @@ class ProposalForm(OwnRightsForm):
         if not self.cleaned_data.get("beamlines"):
             raise ValidationError({"beamlines": "Choose among the beamlines you are staff of."})
         others = [catalog for catalog in settings.CATALOGS if catalog.beamline not in own]
-        named = frozenset({self.cleaned_data.get("proposal_id", "")})
-        everything = Access(data_admin=True)
-        merged = MergedRuns(others, everything)
-        where = {c.name: everything.in_proposals(c, named).mongo() for c in others}
-        try:
-            count = merged.count({name: Selection(exact=those) for name, those in where.items()})
-        except CatalogsUnavailable:
-            count = 0
-        if count or merged.unavailable:
-            # One answer for both, as whether such runs exist is not for everybody to know.
+        wanted = Wanted(proposal=self.cleaned_data.get("proposal_id", ""))
+        index = fresh_index(others, settings.CATALOGS)
+        indexed = IndexedRuns(index, Access(data_admin=True))
+        if indexed.unavailable or indexed.incomplete or indexed.count(wanted):
+            # One answer for all, as whether such runs exist is not for everybody to know.
             raise ValidationError({"proposal_id": "A data admin has to add this proposal."})
 
 

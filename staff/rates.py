@@ -18,15 +18,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
+from django.conf import settings
 
 from events.filling import datum_ids, external_bytes, external_fields
 from events.repositories import Events
 from events.sources import Choice, bytes_per_event, choose
 from headers.catalogs import Catalog
+from headers.index.catch_up import fresh_index
+from headers.index.keys import id_of
+from headers.index.listing import Listing, Wanted
 from headers.repositories import Run, Runs
-from headers.selection import Selection
 from headers.streams import Doc, recorded_counts, stream_name
 from policies.rule.access import Access
 
@@ -122,7 +126,7 @@ class _Use:
             self.seconds_bytes.append(events / seconds * (inline + external))
         for name in _data_keys(descriptor):
             known = self.latest.get(name)
-            if known is None or run.position.time >= known[0].position.time:
+            if known is None or run.start["time"] >= known[0].start["time"]:
                 self.latest[name] = run, descriptor
 
 
@@ -139,27 +143,30 @@ def study(
     since: epoch seconds. Raises headers.mongo.CatalogUnavailable.
     """
     runs = Runs(catalog, access)
-    newest = runs.newest(max_runs)
-    found = [(position.time, uid) for position, uid in newest if position.time >= since]
-    chosen = _drawn([uid for _, uid in found], sample)
+    wanted = Wanted(since={catalog.name: since}) if since > -math.inf else Wanted()
+    index = fresh_index([catalog], settings.CATALOGS)
+    found = Listing(access, index.catalogs).page(wanted, max_runs)
+    chosen = _drawn([id_of(entry.document) for entry in found], sample)
     uses: dict[str, _Use] = defaultdict(_Use)
     for begin in range(0, len(chosen), RUNS_AT_ONCE):
-        wanted = chosen[begin : begin + RUNS_AT_ONCE]
-        selection = Selection(exact={"uid": {"$in": wanted}})
-        for run in runs.page(selection, len(wanted), descriptors=True).runs:
+        for run in runs.among(chosen[begin : begin + RUNS_AT_ONCE], descriptors=True):
             _add(uses, run)
-    days = Counter(datetime.fromtimestamp(t, catalog.timezone).date().isoformat() for t, _ in found)
+    days = Counter(_day(entry.time, catalog.timezone) for entry in found)
     return CatalogRates(
         catalog=catalog.name,
         title=catalog.title,
         since=since if math.isfinite(since) else None,
         runs=len(found),
         sampled=len(chosen),
-        truncated=len(newest) == max_runs and len(found) == len(newest),
+        truncated=len(found) == max_runs,
         days=dict(sorted(days.items())),
         runs_per_day=Spread.of(days.values()),
         streams=tuple(_stream(name, use) for name, use in sorted(uses.items())),
     )
+
+
+def _day(moment: float, zone: ZoneInfo) -> str:
+    return datetime.fromtimestamp(moment, zone).date().isoformat()
 
 
 def duration(run: Run) -> float | None:

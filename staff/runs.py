@@ -1,6 +1,7 @@
 """The runs of each catalog in the admin: lists, explanations and the catalog's check-up."""
 
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.conf import settings
 from django.contrib import admin
 from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
+from django.db.models import Q
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -20,28 +22,26 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem, as_problem
 from headers.catalogs import Catalog
-from headers.lists import moment_of
-from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
+from headers.index.listing import Wanted
+from headers.index.runs import CatalogsUnavailable, IndexedRuns
+from headers.lists import wanted_of
+from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.models import RUNS_OF_CATALOGS
 from headers.mongo import QueryRefused
 from headers.paging import run_page
-from headers.queries import parse_query
 from headers.repositories import Run
-from headers.selection import EXIT_STATUSES, Selection, select, starting_with
+from headers.selection import EXIT_STATUSES
 from policies.audit import note_runs
 from policies.explain import explain
 from policies.models import User
 from policies.principals import access_of
-from policies.rule.access import Access
-from policies.rule.conditions import Filter, conjunction
-from staff.checkup import check_catalog, without_proposal
+from staff.checkup import check_catalog
 from staff.guards import ReadOnlyAdmin
 from staff.simulator import who_can_read
 
 PAGE_SIZE = 50
 NOBODY = ("anonymous", "-")
 UID_LIKE = re.compile(r"(?=.*\d)[0-9a-f][0-9a-f-]{4,}")
-INT64 = 2**63
 
 
 class RunListParameters(Parameters):
@@ -135,8 +135,8 @@ class RunAdmin(ReadOnlyAdmin):
         filters = {name: value for name, value in given.items() if name != "cursor"}
         access = access_of(_user(request))
         page = run_page(
-            MergedRuns([self._catalog], access),
-            {self._catalog.name: selected(self._catalog, access, filters)},
+            IndexedRuns.of([self._catalog], access),
+            wanted(self._catalog, filters),
             PAGE_SIZE,
             salt=purpose("admin", self._catalog.name, request.user.pk, sorted(filters.items())),
             cursor=given.get("cursor"),
@@ -181,32 +181,14 @@ class RunAdmin(ReadOnlyAdmin):
         )
 
 
-def selected(catalog: Catalog, access: Access, given: dict[str, Any]) -> Selection:
-    """The runs that the parameters of the list select. Problem for a time that is none."""
-    words, where = given.get("q", "").strip(), []
-    if (found := _looked_up(catalog, access, words)) is not None:
-        words, where = "", [found]
-    if "without_proposal" in given:
-        overrides = access.overrides.get(catalog.name, {})
-        where.append(without_proposal(catalog, overrides))
-    if proposal := given.get("proposal"):
-        where.append(access.in_proposals(catalog, frozenset({proposal})).mongo())
-    return select(
-        parse_query("{}"),
-        proposal=conjunction(*where),
-        since=moment_of(catalog, given, "since"),
-        until=moment_of(catalog, given, "until"),
-        exit_status=given.get("exit_status"),
-        search=words,
-    )
-
-
-def _looked_up(catalog: Catalog, access: Access, text: str) -> Filter | None:
-    """What is typed may be a scan id, a proposal or the beginning of a uid, else words."""
-    if text.isascii() and text.isdecimal() and int(text) < INT64:
-        proposal = access.in_proposals(catalog, frozenset({text})).mongo()
-        return {"$or": [{"scan_id": int(text)}, proposal, {"uid": starting_with(text)}]}
-    return {"uid": starting_with(text)} if UID_LIKE.fullmatch(text) else None
+def wanted(catalog: Catalog, given: dict[str, Any]) -> Wanted:
+    """The runs that the parameters of the list select. Problem (400) for a time that is none."""
+    words = given.get("q", "").strip()
+    is_key = UID_LIKE.fullmatch(words) is not None or (words.isascii() and words.isdecimal())
+    names = ("exit_status", "proposal", "since", "until")
+    found = wanted_of([catalog], {name: given[name] for name in names if name in given})
+    found = replace(found, lookup=words) if is_key else replace(found, search=words)
+    return replace(found, also=Q(proposal="")) if "without_proposal" in given else found
 
 
 def _row(run: Run) -> dict[str, Any]:
@@ -214,7 +196,7 @@ def _row(run: Run) -> dict[str, Any]:
     status = (run.stop or {}).get("exit_status", "unknown") if run.stop else "open"
     return {
         "uid": run.uid,
-        "time": beamline_time(run),
+        "time": beamline_time(run.catalog, run.start.get("time")),
         "scan_id": _shown(run.start.get("scan_id")),
         "plan_name": _shown(run.start.get("plan_name")),
         "proposal": run.proposal,
@@ -228,12 +210,12 @@ def _shown(value: Any) -> str:
     return "" if value is None else str(value)[:100]
 
 
-def beamline_time(run: Run) -> str:
+def beamline_time(catalog: Catalog, moment: Any) -> str:
     """In the beamline's time, as people there remember it."""
     try:
-        time = datetime.fromtimestamp(run.start["time"], UTC).astimezone(run.catalog.timezone)
-    except (KeyError, TypeError, ValueError, OverflowError, OSError):
-        return _shown(run.start.get("time"))
+        time = datetime.fromtimestamp(moment, UTC).astimezone(catalog.timezone)
+    except (TypeError, ValueError, OverflowError, OSError):
+        return _shown(moment)
     return f"{time:%Y-%m-%d %H:%M:%S}"
 
 

@@ -5,19 +5,23 @@ Every count is of runs that the viewer may read: the simulator tells nobody of o
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, reduce
+from operator import sub
 
+from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db.models import Q, QuerySet
 
 from headers.catalogs import Catalog
-from headers.mongo import CatalogUnavailable
-from headers.repositories import Run, Runs
-from headers.selection import Selection
+from headers.index.catch_up import fresh_index
+from headers.index.listing import Wanted
+from headers.index.rule import Proposals, proposals_of
+from headers.index.runs import IndexedRuns
+from headers.repositories import Run
 from policies.explain import Rule
 from policies.models import Membership, Proposal, User
 from policies.principals import access_of
 from policies.rule.access import Access
-from policies.rule.conditions import All, Condition, Not
 
 FIRST_RUNS = 5
 EVERYBODY = "everybody"
@@ -67,14 +71,10 @@ class Report:
 
 def what_can_read(person: Person, viewer: Access, catalogs: Iterable[Catalog]) -> Report:
     """The person's runs by catalog and by the first rule that applies."""
-    report = Report()
-    rights = _rights(person)
-    for catalog in catalogs:
-        try:
-            report.shares.extend(_shares(rights, Runs(catalog, viewer)))
-        except CatalogUnavailable:
-            report.unavailable.append(catalog.name)
-    return report
+    chosen = list(catalogs)
+    rights, indexed = _rights(person), _indexed(chosen, viewer)
+    shares = [share for catalog in chosen for share in _shares(rights, indexed, catalog)]
+    return Report(shares=shares, unavailable=sorted(indexed.unavailable))
 
 
 def _rights(person: Person) -> list[tuple[Rule, Access]]:
@@ -98,15 +98,23 @@ def _current_proposals(person: Person) -> frozenset[str]:
     return frozenset(current.values_list("proposal__proposal_id", flat=True))
 
 
-def _shares(rights: Sequence[tuple[Rule, Access]], runs: Runs) -> Iterator[Share]:
-    earlier: list[Condition] = []
+def _shares(
+    rights: Sequence[tuple[Rule, Access]], indexed: IndexedRuns, catalog: Catalog
+) -> Iterator[Share]:
+    earlier: list[Proposals] = []
     for rule, access in rights:
-        condition = access.rule(runs.catalog)
-        alone = All((condition, *map(Not, earlier)))
-        earlier.append(condition)
-        selection = Selection(exact=alone.mongo())
-        if count := runs.count(selection):
-            yield Share(runs.catalog, rule, count, runs.page(selection, FIRST_RUNS).runs)
+        proposals = proposals_of(access.rule(catalog))
+        alone = reduce(sub, earlier, proposals)
+        earlier.append(proposals)
+        part = indexed.narrowed(catalog, alone)
+        if count := part.count(Wanted()):
+            away = catalog.name in indexed.unavailable
+            newest = [] if away else part.page(Wanted(), FIRST_RUNS).runs
+            yield Share(catalog, rule, count, newest)
+
+
+def _indexed(catalogs: Sequence[Catalog], viewer: Access) -> IndexedRuns:
+    return IndexedRuns(fresh_index(catalogs, settings.CATALOGS), viewer)
 
 
 # -- Who can read a run? ---------------------------------------------------------------------
@@ -154,31 +162,24 @@ def what_changes(
     catalogs: Iterable[Catalog],
 ) -> Report:
     """What the same people gain and lose from one state of the policies to another."""
-    report = Report()
-    for catalog in catalogs:
-        count = _counting(Runs(catalog, viewer))
-        try:
-            for who in sorted(before):
-                old, new = before[who].rule(catalog), after[who].rule(catalog)
-                gained, lost = count(new, old), count(old, new)
-                if gained or lost:
-                    report.effects.append(Effect(who, catalog.name, gained, lost))
-        except CatalogUnavailable:
-            report.unavailable.append(catalog.name)
+    chosen = list(catalogs)
+    indexed = _indexed(chosen, viewer)
+    report = Report(unavailable=sorted(indexed.unavailable))
+    for catalog in chosen:
+        count = _counting(indexed, catalog)
+        for who in sorted(before):
+            old, new = (proposals_of(state[who].rule(catalog)) for state in (before, after))
+            gained, lost = count(new, old), count(old, new)
+            if gained or lost:
+                report.effects.append(Effect(who, catalog.name, gained, lost))
     return report
 
 
-def _counting(runs: Runs) -> Callable[[Condition, Condition], int]:
-    """How many runs satisfy one condition and not the other; each pair is counted once."""
-    known: dict[tuple[Condition, Condition], int] = {}
+def _counting(indexed: IndexedRuns, catalog: Catalog) -> Callable[[Proposals, Proposals], int]:
+    """How many runs are of one set of proposals and not of the other; each pair counted once."""
 
-    def count(satisfied: Condition, missed: Condition) -> int:
-        if satisfied == missed:
-            return 0
-        pair = (satisfied, missed)
-        if pair not in known:
-            where = All((satisfied, Not(missed))).mongo()
-            known[pair] = runs.count(Selection(start=where))
-        return known[pair]
+    @cache
+    def count(of: Proposals, but_not: Proposals) -> int:
+        return indexed.narrowed(catalog, of - but_not).count(Wanted())
 
     return count

@@ -25,6 +25,7 @@ from rest_framework.test import APIClient
 
 from demo.embedded_mongo import embedded_mongo
 from headers.catalogs import Catalog
+from headers.index import catch_up
 from headers.mongo import database, resting
 from policies import append_only, audit
 from policies.models import Beamline, Membership, Proposal, User
@@ -111,6 +112,25 @@ def _bounds_of_the_trail(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("anonymous_refusals", "failed_sign_ins"):
         bound: audit.Bound = getattr(audit, name)
         monkeypatch.setattr(audit, name, audit.Bound(bound._each, bound._together, bound._seconds))
+
+
+@pytest.fixture(autouse=True)
+def _index_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each list catches up, as tests write and read within the second in which it would not."""
+    monkeypatch.setattr(catch_up, "SECONDS_BETWEEN", -1.0)
+    monkeypatch.setattr(catch_up, "WAIT_SECONDS", 10.0)
+    monkeypatch.setattr(catch_up, "FILL_SECONDS", 60.0)
+
+
+@pytest.fixture
+def index_stands(monkeypatch: pytest.MonkeyPatch, db: None) -> Callable[[], None]:
+    """Lets the index catch up now and not again in this test, so that only lists ask MongoDB."""
+
+    def stand() -> None:
+        catch_up.fresh_index(settings.CATALOGS, settings.CATALOGS)
+        monkeypatch.setattr(catch_up, "SECONDS_BETWEEN", 1e9)
+
+    return stand
 
 
 def _stored(model: type[Row], *rows: Row) -> tuple[Row, ...]:

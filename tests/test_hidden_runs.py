@@ -6,7 +6,7 @@ the first test fails until it is there.
 
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Any
@@ -376,10 +376,11 @@ def test_a_hidden_run_changes_no_list_count_facet_or_search(
 
 
 def test_hidden_and_nonexistent_cost_the_same_commands_on_every_route(
-    visiting_as: Actor, recorder: Recorder, commands: Commands
+    visiting_as: Actor, recorder: Recorder, commands: Commands, index_stands: Callable[[], None]
 ) -> None:
     """ABUSE-CASES 8: the same work takes the same time."""
     client, hidden = visiting_as("bob"), record(recorder, Case("bob", "csx", "310000"))
+    index_stands()
     for route, template in TEMPLATES:
         for kind in KEYS if "<str:key>" in route else KEYS[:1]:
             sent = []

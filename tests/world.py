@@ -134,7 +134,7 @@ class World:
         """Newest first; of equal times by catalog, then the later _id first."""
         found = [run for run in self.runs if self.may_read(caller, run)]
         found.sort(key=lambda run: run.start["_id"], reverse=True)
-        return sorted(found, key=lambda run: (-run.start["time"], run.catalog))
+        return sorted(found, key=lambda run: (run.start["time"], run.catalog), reverse=True)
 
     # -- into the databases ----------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The filters of a search, as Tiled's clients write them, as one query and its selections.
+"""The filters of a search, as Tiled's clients write them, as one query and filters of the index.
 
 `filter[NAME][condition][FIELD]=VALUE`: the i-th values of the fields of one NAME belong together,
 and every condition must hold. Values are JSON where the clients write JSON.
@@ -7,16 +7,18 @@ and every condition must hold. Values are JSON where the clients write JSON.
 import json
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from django.db.models import Q
 from django.http import QueryDict
 
 from broker_site.problems import Problem
 from headers.catalogs import Catalog
-from headers.queries import compile_query
-from headers.selection import Selection, moment, select
+from headers.index.listing import Wanted
+from headers.lists import wanted_of
+from headers.queries import Query, compile_query
 
 NAME = re.compile(r"filter\[(\w+)\]\[condition\]\[(\w+)\]")
 MIN_PREFIX = 5
@@ -36,17 +38,16 @@ class Filters:
     since: str | None = None
     until: str | None = None
 
-    def selection(self, catalog: Catalog) -> Selection:
-        tree: Clause = {"$and": self.clauses} if self.clauses else {}
-        if self.nothing:
-            tree = {"uid": {"$in": []}}
-        return select(
-            compile_query(tree),
-            uid=self.prefix,
-            since=None if self.since is None else moment(self.since, catalog.timezone),
-            until=None if self.until is None else moment(self.until, catalog.timezone),
-            search=" ".join(self.words),
-        )
+    def query(self) -> Query:
+        return compile_query({"$and": self.clauses} if self.clauses else {})
+
+    def wanted(self, catalogs: Sequence[Catalog]) -> Wanted:
+        """Problem (400) for a time that is none."""
+        times = {"since": self.since, "until": self.until}
+        given = {name: time for name, time in times.items() if time is not None}
+        found = wanted_of(catalogs, given | ({"uid": self.prefix} if self.prefix else {}))
+        nothing = Q(pk__in=[]) if self.nothing else Q()
+        return replace(found, search=" ".join(self.words), also=nothing)
 
 
 def parse_filters(given: QueryDict) -> Filters:

@@ -31,11 +31,13 @@ from events.repositories import Events
 from events.stream import NoSuchName, Stream
 from events.streaming import etag_of, started, streamed, unchanged
 from events.views import FILLED_BYTES, EventView, whole_run
+from headers.index.listing import Wanted
+from headers.index.runs import IndexedRuns
+from headers.lists import Chosen
 from headers.merged import MAX_NEWEST, MergedRuns
-from headers.paging import Page, run_page
+from headers.paging import Page
 from headers.queries import field_path
 from headers.repositories import Run
-from headers.selection import Selection
 from policies.audit import note_runs, record_read
 from policies.requests import access_for, guarded
 from tiled import sources, wire
@@ -57,7 +59,6 @@ from tiled.resources import only_key, quoted, resource
 MAX_PAGE = 300
 DEFAULT_PAGE = 100
 MAX_ROWS = 1_000_000
-SKIPPED_AT_ONCE = 1000
 OCTETS = "application/octet-stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
 EVERY = "all"
@@ -194,8 +195,7 @@ class MetadataView(NodeView):
     def _count(self, node: Node) -> int | None:
         if not isinstance(node, CatalogNode):
             return None
-        merged = MergedRuns(node.catalogs, access_for(self.request))
-        return merged.count({c.name: Selection() for c in node.catalogs})
+        return IndexedRuns.of(node.catalogs, access_for(self.request)).count(Wanted())
 
 
 class SearchView(NodeView):
@@ -230,12 +230,11 @@ class SearchView(NodeView):
         return list(node.children())
 
     def _runs(self, node: CatalogNode, filters: Filters) -> dict[str, Any]:
-        merged = MergedRuns(node.catalogs, access_for(self.request))
-        selections = _selections(node, filters)
+        chosen = _chosen(self.request, node, filters)
         fields = self.request.query_params.getlist("fields")
         page = Page([], None, None)
         if fields != ["count"]:
-            page = self._page_of_runs(node, merged, selections)
+            page = self._page_of_runs(node, chosen)
             note_runs(page.runs)
         paths = [(run, (*node.path, str(run.key))) for run in page.runs if run.key]
         if fields == [""]:
@@ -244,41 +243,27 @@ class SearchView(NodeView):
             children = [_listed(RunNode(path, run), self.api) for run, path in paths]
         limit = self._window()[1]
         link = f"{self._link(node)}?page[cursor]={page.next}&page[limit]={limit}"
-        count = merged.count(selections)
-        return self._page(node, children, count, link if page.next else None)
+        return self._page(node, children, chosen.count(), link if page.next else None)
 
-    def _page_of_runs(
-        self, node: CatalogNode, merged: MergedRuns, selections: dict[str, Selection]
-    ) -> Page:
+    def _page_of_runs(self, node: CatalogNode, chosen: Chosen) -> Page:
         given = self.request.query_params
         offset, limit = self._window()
-        newest = self._newest_first()
-        salt = purpose("tiled", self.request.user.pk, node.path, bound(given), newest)
+        ordering = self._ordering()
+        salt = purpose("tiled", self.request.user.pk, node.path, bound(given), ordering)
         cursor = given.get("page[cursor]")
-        offset = 0 if cursor else offset
-        while offset:
-            size = min(offset, SKIPPED_AT_ONCE)
-            page = run_page(merged, selections, size, salt=salt, cursor=cursor, newest_first=newest)
-            if page.next is None:
+        if offset and not cursor:
+            cursor = chosen.skipped(offset, salt=salt, ordering=ordering)
+            if cursor is None:
                 return Page([], None, None)
-            cursor, offset = page.next, offset - size
-        return run_page(
-            merged,
-            selections,
-            limit,
-            salt=salt,
-            cursor=cursor,
-            newest_first=newest,
-            descriptors=True,
-        )
+        return chosen.page(limit, salt=salt, cursor=cursor, ordering=ordering, descriptors=True)
 
-    def _newest_first(self) -> bool:
+    def _ordering(self) -> str:
         keys = [key for key in self.request.query_params.getlist("sort") for key in key.split(",")]
         first = keys[0] if keys else ""
         name = first.removeprefix("-").removeprefix("start.")
-        if name not in ("", "_", "time"):
-            raise Problem(400, f"sort: by {name[:50]!r} is not served; runs are sorted by time.")
-        return first.startswith("-")
+        if name not in ("", "_", "time", "scan_id"):
+            raise Problem(400, f"sort: by {name[:50]!r} is not served; use time or scan_id.")
+        return first[: first.startswith("-")] + ("scan_id" if name == "scan_id" else "time")
 
     def _window(self) -> tuple[int, int]:
         given = self.request.query_params
@@ -301,11 +286,13 @@ class SearchView(NodeView):
         return {"data": data, "error": None, "links": links, "meta": {"count": count}}
 
 
-def _selections(node: CatalogNode, filters: Filters) -> dict[str, Selection]:
+def _chosen(request: Request, node: CatalogNode, filters: Filters) -> Chosen:
     try:
-        return {catalog.name: filters.selection(catalog) for catalog in node.catalogs}
+        wanted = filters.wanted(node.catalogs)
     except OverflowError as error:
         raise Problem(400, f"filter: {error}") from None
+    runs = IndexedRuns.of(node.catalogs, access_for(request))
+    return Chosen(runs, wanted, filters.query())
 
 
 def _listed(node: RunNode, api: str) -> dict[str, Any]:
@@ -326,20 +313,17 @@ class DistinctView(NodeView):
             nothing = {key: list[Any]() for key in given.getlist("metadata")}
             return wire.answer(request, {"metadata": nothing})
         filters = parse_filters(given)
-        selections = _selections(found, filters)
-        merged = MergedRuns(found.catalogs, access_for(request))
+        chosen = _chosen(request, found, filters)
         counts = given.get("counts", "false").lower() == "true"
         keys = [key.removeprefix("start.") for key in given.getlist("metadata")][:10]
-        values = {f"start.{key}": _values(merged, selections, key, counts) for key in keys}
+        values = {f"start.{key}": _values(chosen, key, counts) for key in keys}
         record_read(request._request, [], status=200, result="facets", details={"fields": keys})
         content = {"metadata": values, "structure_families": None, "specs": None}
         return wire.answer(request, content)
 
 
-def _values(
-    merged: MergedRuns, selections: dict[str, Selection], key: str, counts: bool
-) -> list[dict[str, Any]]:
-    found = merged.facet(selections, field_path(key, "metadata"))
+def _values(chosen: Chosen, key: str, counts: bool) -> list[dict[str, Any]]:
+    found = chosen.facet(field_path(key, "metadata"))
     return [{"value": value, "count": count if counts else None} for value, count in found]
 
 

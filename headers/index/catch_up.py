@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TypeVar
 
 import structlog
@@ -30,7 +29,7 @@ from headers.index.store import (
     set_endings,
     source_of,
 )
-from headers.mongo import CatalogUnavailable
+from headers.mongo import CatalogUnavailable, query_milliseconds
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
@@ -57,10 +56,10 @@ class Index:
         return sorted(source.catalog for source in self.sources.values() if not source.available)
 
     @property
-    def incomplete(self) -> dict[str, str]:
-        """catalog → ISO 8601 time of the oldest run that the first fill has come to."""
+    def incomplete(self) -> dict[str, float]:
+        """catalog → epoch seconds of the oldest run that the first fill has come to."""
         unfilled = [source for source in self.sources.values() if not source.filled]
-        return {source.catalog: _iso(source.reaches) for source in unfilled}
+        return {source.catalog: source.reaches or time.time() for source in unfilled}
 
 
 def current_index(catalogs: Sequence[Catalog]) -> Index:
@@ -143,7 +142,8 @@ def fill(
     progress: Callable[[int], None] = lambda added: None,
 ) -> None:
     """The first fill, from where it stands, newest first, until it is done or time is over."""
-    for rows in Documents(catalog).batches(source.filled_to):
+    limit = None if deadline is None else query_milliseconds()
+    for rows in Documents(catalog).batches(source.filled_to, limit):
         added = add_rows(source, rows)
         _reached(source, [row for row, _ in rows])
         progress(added)
@@ -269,10 +269,3 @@ def _reached(source: Source, rows: Sequence[Row]) -> None:
     known = [] if source.reaches is None else [source.reaches]
     source.reaches = min([*times, *known], default=None)
     source.save(update_fields=["filled_to", "reaches"])
-
-
-def _iso(moment: float | None) -> str:
-    try:
-        return datetime.fromtimestamp(moment or time.time(), UTC).isoformat()
-    except (OverflowError, ValueError, OSError):
-        return datetime.now(UTC).isoformat()

@@ -8,7 +8,7 @@ are judged once more when they are served. SQLite, which keeps no statistics, is
 import heapq
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
@@ -18,9 +18,11 @@ from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet
 
 from headers.catalogs import Catalog
 from headers.index.models import IndexedRun, RunValue
-from headers.index.rule import Proposals, readable
+from headers.index.rows import facet_paths, indexable_text
+from headers.index.rule import Proposals, proposals_of, readable
 from headers.index.words import having, is_common, runs_with
 from policies.rule.access import Access
+from policies.rule.proposal_paths import INT64
 
 FEW = 20_000
 """rows that are sorted rather than looked for in the order of the list"""
@@ -29,6 +31,8 @@ TRIED_AT_ONCE, TRIES = 500, 8
 COLUMNS = ("plan_name", "scan_id", "exit_status", "catalog", "proposal", "owner")
 """facets that are columns; of these only texts and whole numbers are told"""
 FACET_VALUES = 100
+LAST_LETTER = "\U0010ffff"
+Scalar = str | float | bool
 ORDERINGS = ("-time", "time", "-scan_id", "scan_id")
 
 
@@ -39,6 +43,10 @@ class Unindexed(Func):
 
     def as_sqlite(self, compiler: Any, connection: Any, **extra: Any) -> Any:
         return self.as_sql(compiler, connection, template="+%(expressions)s", **extra)
+
+
+NO_HINT = Q()
+EVERY_PROPOSAL = Proposals()
 
 
 class IndexPlace(NamedTuple):
@@ -85,6 +93,10 @@ class Wanted:
     detectors: tuple[str, ...] = ()
     sample: str | None = None
     """part of the name, in any case"""
+    lookup: str = ""
+    """what is typed to find a run: its scan id, its proposal or the beginning of its uid"""
+    also: Q = NO_HINT
+    """a further condition on rows"""
 
     def q(self) -> Q:
         """What columns of a row tell."""
@@ -96,11 +108,13 @@ class Wanted:
         }
         found = Q(**{name: value for name, value in exact.items() if value is not None})
         if self.uid:
-            found &= Q(uid__gte=self.uid, uid__lt=self.uid + "\U0010ffff")
+            found &= Q(uid__gte=self.uid, uid__lt=self.uid + LAST_LETTER)
         if self.sample:
             names = IndexedRun.objects.filter(sample__contains=self.sample.casefold())
             found &= Q(sample__in=names.order_by().values("sample").distinct())
-        return found & _bounds("gte", self.since) & _bounds("lt", self.until)
+        if self.lookup:
+            found &= _looked_up(self.lookup)
+        return found & self.also & _bounds("gte", self.since) & _bounds("lt", self.until)
 
     def values(self) -> list[tuple[str, str]]:
         """(path, value as JSON) of what many-valued fields must contain."""
@@ -123,6 +137,8 @@ class Listing:
     access: Access
     sources: Mapping[int, Catalog]
     """those to be listed, by primary key"""
+    also: Mapping[int, Proposals] = field(default_factory=dict)
+    """source → the proposals to be listed of those that may be read; all if it is left out"""
 
     # -- pages -----------------------------------------------------------------------------
 
@@ -133,55 +149,39 @@ class Listing:
         *,
         ordering: str = "-time",
         after: IndexPlace | None = None,
+        also: Q = NO_HINT,
     ) -> list[Entry]:
-        """At most `limit` runs in order, those behind `after`.
+        """At most `limit` runs in order, those behind `after`, whose rows satisfy `also`.
 
         By scan id, runs without one are left out.
         """
-        return list(islice(self.walk(wanted, limit, ordering=ordering, after=after), limit))
-
-    def walk(
-        self,
-        wanted: Wanted,
-        limit: int,
-        *,
-        ordering: str = "-time",
-        after: IndexPlace | None = None,
-    ) -> Iterator[Entry]:
-        """The same; read `limit` at a time, and no further than the caller goes."""
-        while True:
-            found = self._next(wanted, limit, ordering, after)
-            yield from found
-            if len(found) < limit:
-                return
-            after = found[-1].place
+        wanted = replace(wanted, also=also) if also else wanted
+        if connection.vendor == "sqlite" and wanted.search and is_common(wanted.search, FEW):
+            found = self._next_with_common_words(wanted, limit, ordering, after)
+            if found is not None:
+                return found
+        return list(islice(self._ordered(wanted, ordering, after, limit), limit))
 
     def newest(self, number: int) -> Entry | None:
         """The run that is the number-th newest, from 1."""
         rows = self._ordered(Wanted(), "-time", None, number)
         return next(islice(rows, number - 1, number), None)
 
-    def starting_with(self, prefix: str) -> list[Entry]:
-        """At most two runs of different uids that start with the prefix."""
-        rows = self._visible(Wanted(uid=prefix), any_time=True)
-        found = {entry.uid: entry for entry in _entries(rows[:2])}
-        return list(found.values())
+    def starting_with(self, prefix: str) -> list[str]:
+        """At most two uids that start with the prefix."""
+        rows = self._visible(Wanted(uid=prefix), any_time=True).order_by("uid")
+        return [str(uid) for uid in rows.values_list("uid", flat=True).distinct()[:2]]
 
     def by_scan_id(self, scan_id: int) -> Entry | None:
         """The newest run of this scan id."""
         return next(iter(self.page(Wanted(scan_id=scan_id), 1)), None)
-
-    def with_uid(self, uid: str) -> list[Entry]:
-        """The runs of this uid: one, unless catalogs were copied."""
-        rows = self._visible(Wanted(), any_time=True).filter(uid=uid)
-        return _entries(rows[:100])
 
     # -- numbers ---------------------------------------------------------------------------
 
     def count(self, wanted: Wanted) -> int:
         return sum(rows.count() for rows in self._parts_of(wanted))
 
-    def facet(self, wanted: Wanted, path: str) -> list[tuple[str | float | bool, int]]:
+    def facet(self, wanted: Wanted, path: str) -> list[tuple[Scalar, int]]:
         """The most frequent values at a path that the index holds, most frequent first."""
         counts: dict[Any, int] = defaultdict(int)
         for part, rows in zip(self.parts, self._parts_of(wanted), strict=True):
@@ -193,16 +193,27 @@ class Listing:
                 found = _values(rows, path)
             for value, count in found:
                 counts[type(value), value] += count
-        counts = {key: count for key, count in counts.items() if count}
-        ordered = sorted(counts.items(), key=lambda item: (-item[1], str(item[0][1])))
-        return [(value, count) for (_, value), count in ordered[:FACET_VALUES]]
+        return most_frequent(counts)
+
+    def facet_among(self, keys: Iterable[int], path: str) -> list[tuple[Scalar, int]]:
+        """The same of some rows, by primary key, whatever they are."""
+        counts: dict[Any, int] = defaultdict(int)
+        remaining = iter(keys)
+        while some := list(islice(remaining, TRIED_AT_ONCE)):
+            rows = IndexedRun.objects.filter(pk__in=some)
+            for value, count in _column(rows, path) if path in COLUMNS else _values(rows, path):
+                counts[type(value), value] += count
+        return most_frequent(counts)
 
     # -- how -------------------------------------------------------------------------------
 
     @property
     def parts(self) -> list[Part]:
-        found = readable(self.access, self.sources)
-        return [Part(proposals, keys) for proposals, keys in found.items()]
+        found: dict[Proposals, list[int]] = defaultdict(list)
+        for proposals, keys in readable(self.access, self.sources).items():
+            for key in keys:
+                found[proposals & self.also.get(key, EVERY_PROPOSAL)].append(key)
+        return [Part(proposals, keys) for proposals, keys in found.items() if not proposals.empty]
 
     def _parts_of(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
         rows = _selected(wanted).filter(time__isnull=False)
@@ -215,15 +226,6 @@ class Listing:
         for part in self.parts:
             either |= part.proposals.q("of") & Q(hidden__in=part.sources)
         return rows.filter(either) if any_time else rows.filter(either, time__isnull=False)
-
-    def _next(
-        self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
-    ) -> list[Entry]:
-        if connection.vendor == "sqlite" and wanted.search and is_common(wanted.search, FEW):
-            found = self._next_with_common_words(wanted, limit, ordering, after)
-            if found is not None:
-                return found
-        return list(islice(self._ordered(wanted, ordering, after, limit), limit))
 
     def _next_with_common_words(
         self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
@@ -284,6 +286,12 @@ def _readable(rows: "QuerySet[IndexedRun]", part: Part, wanted: Wanted) -> "Quer
 def _few_proposals(part: Part) -> bool:
     named = part.proposals.included is not None
     return named and _few(IndexedRun.objects.filter(part.proposals.q()))
+
+
+def _looked_up(text: str) -> Q:
+    found = Q(proposal=text) | Q(uid__gte=text, uid__lt=text + LAST_LETTER)
+    number = int(text) if text.isascii() and text.isdecimal() else None
+    return found | Q(scan_id=number) if number is not None and number in INT64 else found
 
 
 def _times(wanted: Wanted) -> Q:
@@ -401,9 +409,31 @@ def _grouped(values: "QuerySet[RunValue]") -> Iterator[tuple[Any, int]]:
         yield json.loads(value), count
 
 
+def most_frequent(counts: Mapping[Any, int]) -> list[tuple[Scalar, int]]:
+    """(value, count) of counts by (type, value): in Python True == 1, in a document it is not."""
+    found = [(value, count) for (_, value), count in counts.items() if count]
+    return sorted(found, key=lambda item: (-item[1], str(item[0])))[:FACET_VALUES]
+
+
+def holding(uid: str, catalogs: Sequence[Catalog], access: Access) -> list[Catalog]:
+    """Those of the catalogs that hold a run of this uid for this access, as the index knows."""
+    if indexable_text(uid) is None:
+        return []
+    rows = IndexedRun.objects.filter(uid=uid).values_list("catalog", "proposal")
+    known = [(name, str(proposal)) for name, proposal in rows[:100]]
+    return [
+        catalog
+        for catalog in catalogs
+        if any(
+            name == catalog.name and proposal in proposals_of(access.rule(catalog))
+            for name, proposal in known
+        )
+    ]
+
+
 def indexed_paths(catalogs: Iterable[Catalog]) -> frozenset[str]:
-    """The paths whose facets the index tells for all of these catalogs."""
-    further = [{"motors", "detectors", *catalog.facets} for catalog in catalogs]
+    """The paths whose facets the index holds for all of these catalogs."""
+    further = [facet_paths(catalog) for catalog in catalogs]
     return frozenset(COLUMNS) | (
         frozenset.intersection(*map(frozenset, further)) if further else frozenset()
     )

@@ -80,13 +80,18 @@ class Documents:
             stops = self._stops(times)
         return {uid: ending(time, stops.get(uid, [])) for uid, time in times.items()}
 
-    def batches(self, below: Key | None) -> Iterator[list[tuple[Row, Ending]]]:
-        """All runs behind a key in the order of newest first, then those with other `_id`s."""
+    def batches(
+        self, below: Key | None, milliseconds: int | None = None
+    ) -> Iterator[list[tuple[Row, Ending]]]:
+        """All runs behind a key in the order of newest first, then those with other `_id`s.
+
+        `milliseconds` bounds the server's work on them; by default it may take all day.
+        """
         upper = ObjectId(b"\xff" * 12) if below is None else id_of(below)
         if isinstance(upper, ObjectId):
             comparison = "$lte" if below is None else "$lt"
-            yield from self._sorted({"_id": {comparison: upper}})
-        yield from self._sorted({"_id": {"$not": {"$type": "objectId"}}})
+            yield from self._sorted({"_id": {comparison: upper}}, milliseconds)
+        yield from self._sorted({"_id": {"$not": {"$type": "objectId"}}}, milliseconds)
 
     def present(self, keys: Sequence[bytes]) -> set[bytes]:
         """Those of these start documents that are there."""
@@ -133,9 +138,10 @@ class Documents:
         stops = self._stops(row.uid for row in rows if row.uid is not None)
         return [(row, ending(row.time, stops.get(row.uid or "", []))) for row in rows]
 
-    def _sorted(self, where: Doc) -> Iterator[list[tuple[Row, Ending]]]:
+    def _sorted(self, where: Doc, milliseconds: int | None) -> Iterator[list[tuple[Row, Ending]]]:
         with asking(self.catalog):
             cursor = self._database.run_start.find(where).sort([("_id", -1)]).batch_size(BATCH)
+            cursor = cursor.max_time_ms(milliseconds)
             with closing(cursor):
                 while starts := list(islice(cursor, BATCH)):
                     yield self._rows(starts)

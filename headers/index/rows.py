@@ -15,7 +15,7 @@ from headers.selection import texts_of
 from policies.rule.proposal_paths import INT64
 
 Doc = Mapping[str, Any]
-FORMAT = 1
+FORMAT = 2
 """to be raised when rows of the same documents change"""
 MAX_TEXT = 500
 """characters; longer values are no names and are not indexed"""
@@ -25,6 +25,8 @@ MAX_WORD = 100
 MAX_VALUES = 100
 WORD = re.compile(r"[^\W_]+")
 OPEN = "open"
+VALUE_PATHS = ("motors", "detectors", "sample", "sample.name")
+"""many-valued, in every catalog"""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def fingerprint(catalog: Catalog) -> str:
 
 def facet_paths(catalog: Catalog) -> tuple[str, ...]:
     """The paths whose values are indexed."""
-    return ("motors", "detectors", *catalog.facets)
+    return tuple(dict.fromkeys((*VALUE_PATHS, *catalog.facets)))
 
 
 def row_of(catalog: Catalog, start: Doc) -> Row | None:
@@ -72,13 +74,13 @@ def row_of(catalog: Catalog, start: Doc) -> Row | None:
         return None
     return Row(
         document=key,
-        uid=_text(start.get("uid")),
+        uid=indexable_text(start.get("uid")),
         time=_number(start.get("time")),
-        named_proposal=_text(catalog.proposal.proposal(start)) or "",
-        plan_name=_text(start.get("plan_name")),
+        named_proposal=indexable_text(catalog.proposal.proposal(start)) or "",
+        plan_name=indexable_text(start.get("plan_name")),
         scan_id=_whole(start.get("scan_id")),
         sample=_sample(start.get("sample")),
-        owner=_text(start.get("owner")) or "",
+        owner=indexable_text(start.get("owner")) or "",
         words=words_of(start),
         values=tuple(_values(start, facet_paths(catalog))),
     )
@@ -93,7 +95,7 @@ def ending(start_time: float | None, stops: Sequence[Doc]) -> Ending:
     known = time is not None and start_time is not None
     duration = time - start_time if known else math.nan  # type: ignore[operator]
     return Ending(
-        _text(stop.get("exit_status")) or "",
+        indexable_text(stop.get("exit_status")) or "",
         duration if math.isfinite(duration) else None,
         _events(stop.get("num_events")),
     )
@@ -115,7 +117,7 @@ def json_value(value: Any) -> str | None:
         # 1 and 1.0 are one value to MongoDB.
         whole = finite and value == int(value) and int(value) in INT64
         return json.dumps(int(value) if whole else value) if finite else None
-    text = _text(value)
+    text = indexable_text(value)
     return None if text is None else json.dumps(text)
 
 
@@ -136,7 +138,7 @@ def _at(document: Any, path: str) -> list[Any]:
     return value if isinstance(value, list) else [value]
 
 
-def _text(value: Any) -> str | None:
+def indexable_text(value: Any) -> str | None:
     """A text as SQL takes it: no NUL, no half characters, not too long for an index."""
     if type(value) is not str or len(value) > MAX_TEXT or "\0" in value:
         return None
@@ -158,7 +160,7 @@ def _whole(value: Any) -> int | None:
 
 def _sample(value: Any) -> str:
     name = value.get("name") if isinstance(value, Mapping) else value
-    return (_text(name) or "").casefold()
+    return (indexable_text(name) or "").casefold()
 
 
 def _events(counts: Any) -> int | None:

@@ -36,6 +36,12 @@ class Proposals:
         included = frozenset.intersection(*sets) if sets else None
         return Proposals(included, self.excluded | other.excluded)
 
+    def __sub__(self, other: "Proposals") -> "Proposals":
+        if other.included is not None:
+            return Proposals(self.included, self.excluded | (other.included - other.excluded))
+        kept = self.included if self.included is not None else other.excluded
+        return Proposals(kept & other.excluded, self.excluded)
+
     @property
     def empty(self) -> bool:
         return self.included is not None and not self.included - self.excluded

@@ -6,56 +6,56 @@ lasts. So such a list may stop early and says where; it never fails for being ra
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import islice
+from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
 
 import structlog
 from django.conf import settings
 
+from broker_site.timing import phase
 from headers.catalogs import Catalog
-from headers.index.catch_up import Index
+from headers.index.catch_up import Index, fresh_index
+from headers.index.hints import hints
 from headers.index.keys import id_of
-from headers.index.listing import Entry, IndexPlace, Listing, Wanted
+from headers.index.listing import Entry, IndexPlace, Listing, Wanted, indexed_paths, most_frequent
 from headers.index.repositories import Documents
+from headers.index.rule import Proposals
 from headers.index.store import remove_rows
 from headers.mongo import CatalogUnavailable
-from headers.repositories import Run, Runs
-from headers.selection import Selection
+from headers.queries import Query
+from headers.repositories import ALL, Run, Runs
 from policies.rule.access import Access
 
 log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
+Scalar = str | float | bool
 
 CHUNK = 1000
 """runs whose documents are judged at once"""
 BUDGET_SHARE = 0.5
 """the part of the time limit of a query in which chunks are judged"""
-Conditions = Mapping[str, Selection]
-"""by catalog, what the index does not hold: `start` and `joined` of a selection"""
-NO_CONDITIONS: Conditions = {}
 _threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="runs")
 
 
+class CatalogsUnavailable(Exception):
+    """Catalogs that might hold the answer are away; `names` says which."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(f"no answer from {', '.join(names)}")
+        self.names = list(names)
+
+
 class RunPage(NamedTuple):
-    """A page in the order asked for."""
+    """A page in the order asked for; shorter where documents are gone or the budget was over."""
 
     runs: list[Run]
+    first: IndexPlace | None
+    """of the first run; None on an empty page"""
     last: IndexPlace | None
     """where to go on; None at the end of the list"""
-    stopped: bool
-    """the budget was over before the page was full"""
-
-
-class Total(NamedTuple):
-    """A count, or the counts of values."""
-
-    value: Any
-    searched_to: IndexPlace | None
-    """where the budget was over; None if all was looked at"""
 
 
 @dataclass
@@ -66,93 +66,182 @@ class IndexedRuns:
     access: Access
     unavailable: set[str] = field(default_factory=set)
     """catalogs whose documents could not be fetched, or that could not be caught up"""
+    searched_to: IndexPlace | None = None
+    """where conditions were judged no further, because the budget was over"""
+
+    @classmethod
+    def of(cls, catalogs: Sequence[Catalog], access: Access) -> "IndexedRuns":
+        """Over the index as fresh as it can be. CatalogsUnavailable if none of them answers."""
+        with phase("index"):
+            runs = cls(fresh_index(catalogs, settings.CATALOGS), access)
+        runs._require_any()
+        return runs
 
     def __post_init__(self) -> None:
-        self.unavailable |= set(self.index.unavailable)
         self.listing = Listing(self.access, self.index.catalogs)
+        readable = {
+            self.index.catalogs[key].name for part in self.listing.parts for key in part.sources
+        }
+        self.unavailable |= readable & set(self.index.unavailable)
+        self._readable = readable
+
+    def narrowed(self, catalog: Catalog, proposals: Proposals) -> "IndexedRuns":
+        """Those runs of one catalog that are of these proposals."""
+        found = {key: known for key, known in self.index.catalogs.items() if known == catalog}
+        sources = {key: self.index.sources[key] for key in found}
+        part = IndexedRuns(Index(sources, found), self.access)
+        part.listing = Listing(self.access, found, dict.fromkeys(found, proposals))
+        return part
+
+    @property
+    def incomplete(self) -> dict[str, float]:
+        """catalog → epoch seconds of the oldest run that was looked at, where there may be more."""
+        unfilled = self.index.incomplete
+        seen = self._readable - self.unavailable
+        found = {name: moment for name, moment in unfilled.items() if name in seen}
+        if self.searched_to is not None:
+            found |= dict.fromkeys(seen, self.searched_to.time)
+        return found
 
     def page(
         self,
         wanted: Wanted,
         limit: int,
         *,
-        conditions: Conditions = NO_CONDITIONS,
+        query: Query = ALL,
         ordering: str = "-time",
         after: IndexPlace | None = None,
         descriptors: bool = False,
     ) -> RunPage:
-        """At most `limit` runs behind a place.
-
-        Shorter where documents are gone or away meanwhile, or where the budget was over.
-        """
-        found: list[Run] = []
-        deadline = monotonic() + settings.QUERY_SECONDS * BUDGET_SHARE
-        size = CHUNK if conditions else limit
-        while True:
-            entries = self.listing.page(wanted, size, ordering=ordering, after=after)
-            runs = self._fetched(entries, conditions, descriptors)
-            here = [(entry, runs[entry.key]) for entry in entries if entry.key in runs]
-            if conditions and len(found) + len(here) > limit:
-                here = here[: limit - len(found)]
-                return RunPage([*found, *(run for _, run in here)], here[-1][0].place, False)
-            found += [run for _, run in here]
-            if len(entries) < size:
-                return RunPage(found, None, False)
-            after = entries[-1].place
-            stopped = len(found) < limit and monotonic() > deadline
-            if len(found) == limit or not conditions or stopped:
-                return RunPage(found, after, stopped)
+        """At most `limit` runs behind a place."""
+        if query == ALL:
+            return self._page(wanted, limit, ordering, after, descriptors)
+        found: list[tuple[Entry, Run]] = []
+        for entries in self._chunks(wanted, query, ordering, after, limit + 1):
+            found += self._with_runs(entries, query, descriptors)
+            if len(found) > limit:
+                return _page(found[:limit], found[limit - 1][0].place)
+        return _page(found, self.searched_to)
 
     def fetch(self, entry: Entry, *, descriptors: bool = True) -> Run | None:
         """One run found by a key; None if it is not there any more, or not to be read."""
-        return self._fetched([entry], NO_CONDITIONS, descriptors).get(entry.key)
+        return self._fetched([entry], ALL, descriptors).get(entry.key)
 
-    def count(self, wanted: Wanted, conditions: Conditions = NO_CONDITIONS) -> Total:
-        if not conditions:
-            return Total(self.listing.count(wanted), None)
-        total = 0
+    def count(self, wanted: Wanted, query: Query = ALL) -> int:
+        """How many runs there are; of those looked at, where the budget was over."""
+        if query == ALL:
+            with phase("index"):
+                return self.listing.count(wanted)
+        return sum(len(entries) for entries in self._matching(wanted, query))
 
-        def add(name: str, number: int) -> None:
-            nonlocal total
-            total += number
+    def facet(self, wanted: Wanted, path: str, query: Query = ALL) -> list[tuple[Scalar, int]]:
+        """The 100 most frequent scalar values of a field, most frequent first.
 
-        return Total(*self._over_chunks(wanted, conditions, Runs.count, add, lambda: total))
-
-    def facet(self, wanted: Wanted, path: str, conditions: Conditions = NO_CONDITIONS) -> Total:
-        """Counts of the values at a path that the index does not hold, by (type, value)."""
-        counts: dict[tuple[type, Any], int] = defaultdict(int)
-
-        def add(name: str, values: list[tuple[Any, int]]) -> None:
-            for value, number in values:
-                counts[type(value), value] += number
-
-        def ask(runs: Runs, selection: Selection) -> list[tuple[Any, int]]:
-            return runs.facet(selection, path)
-
-        return Total(*self._over_chunks(wanted, conditions, ask, add, lambda: dict(counts)))
+        `catalog`, `beamline` and `proposal` are what the service says of a run;
+        anything else is a dotted path into the start document.
+        """
+        if path == "beamline":
+            beamlines = {c.name: c.beamline for c in self.index.catalogs.values()}
+            counts: dict[Any, int] = defaultdict(int)
+            for name, number in self.facet(wanted, "catalog", query):
+                counts[str, beamlines[str(name)]] += number
+            return most_frequent(counts)
+        if path not in indexed_paths(self.index.catalogs.values()):
+            return self._facet_of_documents(wanted, path, query)
+        if query == ALL:
+            with phase("index"):
+                return self.listing.facet(wanted, path)
+        return self.listing.facet_among(
+            (entry.key for entries in self._matching(wanted, query) for entry in entries), path
+        )
 
     # -- how -------------------------------------------------------------------------------
 
-    def _over_chunks(
+    def _require_any(self) -> None:
+        if self._readable and self._readable <= self.unavailable:
+            raise CatalogsUnavailable(sorted(self.unavailable))
+
+    def _page(
         self,
         wanted: Wanted,
-        conditions: Conditions,
-        ask: Callable[[Runs, Selection], Answer],
-        add: Callable[[str, Answer], None],
-        result: Callable[[], Any],
-    ) -> tuple[Any, IndexPlace | None]:
+        limit: int,
+        ordering: str,
+        after: IndexPlace | None,
+        descriptors: bool,
+    ) -> RunPage:
+        """One that the index alone decides."""
+        with phase("index"):
+            # One more tells whether there is a further page.
+            entries = self.listing.page(wanted, limit + 1, ordering=ordering, after=after)
+        last = entries[limit - 1].place if len(entries) > limit else None
+        return _page(self._with_runs(entries[:limit], ALL, descriptors), last)
+
+    def _with_runs(
+        self, entries: Sequence[Entry], query: Query, descriptors: bool
+    ) -> list[tuple[Entry, Run]]:
+        runs = self._fetched(entries, query, descriptors)
+        return [(entry, runs[entry.key]) for entry in entries if entry.key in runs]
+
+    def _chunks(
+        self, wanted: Wanted, query: Query, ordering: str, after: IndexPlace | None, size: int
+    ) -> Iterator[list[Entry]]:
+        """What may satisfy the conditions, in order, in parts that grow while time is left."""
         deadline = monotonic() + settings.QUERY_SECONDS * BUDGET_SHARE
-        walk = self.listing.walk(wanted, CHUNK)
-        while entries := list(islice(walk, CHUNK)):
-            asked = {
-                catalog.name: _among(conditions.get(catalog.name, Selection()), some)
-                for catalog, some in self._by_catalog(entries)
-            }
-            for name, answer in self._ask(asked, ask).items():
-                add(name, answer)
-            if len(entries) == CHUNK and monotonic() > deadline:
-                return result(), entries[-1].place
-        return result(), None
+        also = hints(query)
+        while True:
+            with phase("index"):
+                entries = self.listing.page(wanted, size, ordering=ordering, after=after, also=also)
+            if entries:
+                yield entries
+            if len(entries) < size:
+                return
+            after = entries[-1].place
+            if monotonic() > deadline:
+                self.searched_to = after
+                return
+            size = max(size, min(2 * size, CHUNK))
+
+    def _matching(self, wanted: Wanted, query: Query) -> Iterator[list[Entry]]:
+        """The entries that satisfy the conditions, in chunks, as far as the budget lasts."""
+        for entries in self._chunks(wanted, query, "-time", None, CHUNK):
+            found = self._ask(entries, lambda runs, ids: runs.matching(ids, query))
+            matching = {name: set(map(_hashable, ids)) for name, ids in found.items()}
+            yield [
+                entry
+                for entry in entries
+                if _hashable(id_of(entry.document)) in matching.get(entry.catalog, ())
+            ]
+
+    def _facet_of_documents(
+        self, wanted: Wanted, path: str, query: Query
+    ) -> list[tuple[Scalar, int]]:
+        counts: dict[tuple[bool, Any], int] = defaultdict(int)
+        for entries in self._chunks(wanted, query, "-time", None, CHUNK):
+            for values in self._ask(
+                entries, lambda runs, ids: runs.facet(ids, query, path)
+            ).values():
+                for value, number in values:
+                    if isinstance(value, str | int | float) and isinstance(value, Hashable):
+                        counts[isinstance(value, bool), value] += number
+        return most_frequent(counts)
+
+    def _fetched(self, entries: Sequence[Entry], query: Query, descriptors: bool) -> dict[int, Run]:
+        """The runs of these entries that are there, satisfy the conditions and may be read."""
+        found: dict[int, Run] = {}
+        answers = self._ask(
+            entries, lambda runs, ids: runs.among(ids, query, descriptors=descriptors)
+        )
+        for catalog, some in self._by_catalog(entries):
+            if catalog.name not in answers:
+                continue
+            by_id = {_hashable(run.document): run for run in answers[catalog.name]}
+            for entry in some:
+                run = by_id.get(_hashable(id_of(entry.document)))
+                if run is not None and self.access.allows(catalog, run.start):
+                    found[entry.key] = run
+            if query == ALL:
+                self._forget(catalog, [entry for entry in some if entry.key not in found])
+        return found
 
     def _by_catalog(self, entries: Sequence[Entry]) -> Iterator[tuple[Catalog, list[Entry]]]:
         found: dict[int, list[Entry]] = defaultdict(list)
@@ -161,65 +250,48 @@ class IndexedRuns:
         for source, some in found.items():
             yield self.index.catalogs[source], some
 
-    def _fetched(
-        self, entries: Sequence[Entry], conditions: Conditions, descriptors: bool
-    ) -> dict[int, Run]:
-        """The runs of these entries that are there, satisfy the conditions and may be read."""
-        held = {catalog.name: (catalog, some) for catalog, some in self._by_catalog(entries)}
-        asked = {
-            name: _among(conditions.get(name, Selection()), some)
-            for name, (_, some) in held.items()
-        }
-
-        def ask(runs: Runs, selection: Selection) -> list[Run]:
-            return runs.page(selection, CHUNK + 1, descriptors=descriptors).runs
-
-        found: dict[int, Run] = {}
-        for name, runs in self._ask(asked, ask).items():
-            catalog, some = held[name]
-            by_id = {_hashable(run.position.id): run for run in runs}
-            for entry in some:
-                run = by_id.get(_hashable(id_of(entry.document)))
-                if run is not None and self.access.allows(catalog, run.start):
-                    found[entry.key] = run
-            if name not in conditions:
-                self._forget(catalog, [entry for entry in some if entry.key not in found])
-        return found
-
     def _forget(self, catalog: Catalog, missing: Sequence[Entry]) -> None:
         """Takes rows out of the index whose documents have been removed."""
         if not missing:
             return
         try:
             present = Documents(catalog).present([entry.document for entry in missing])
-        except CatalogUnavailable:
+        except CatalogUnavailable as error:
+            log.warning("catalog unavailable", catalog=catalog.name, reason=str(error))
             return
         remove_rows([entry.key for entry in missing if entry.document not in present])
 
     def _ask(
-        self, asked: Mapping[str, Selection], ask: Callable[[Runs, Selection], Answer]
+        self, entries: Sequence[Entry], question: Callable[[Runs, list[Any]], Answer]
     ) -> dict[str, Answer]:
-        """The answers of the catalogs that answer; the others are noted as unavailable."""
-        catalogs = {catalog.name: catalog for catalog in self.index.catalogs.values()}
+        """What the catalogs that hold these entries answer about their documents' `_id`s.
+
+        Those that do not answer are noted as unavailable; CatalogsUnavailable if all are.
+        """
+        held = {
+            catalog.name: (catalog, [id_of(entry.document) for entry in some])
+            for catalog, some in self._by_catalog(entries)
+        }
 
         def outcome(name: str) -> tuple[str, Answer] | None:
+            catalog, ids = held[name]
             try:
-                return name, ask(Runs(catalogs[name], self.access), asked[name])
+                return name, question(Runs(catalog, self.access), ids)
             except CatalogUnavailable as error:
                 log.warning("catalog unavailable", catalog=name, reason=str(error))
                 return None
 
-        # A thread for a lone catalog would cost more than it saves.
-        mapped = map if len(asked) < 2 else _threads.map
-        answers = dict(item for item in mapped(outcome, asked) if item is not None)
-        self.unavailable |= set(asked) - set(answers)
+        with phase("mongo"):
+            # A thread for a lone catalog would cost more than it saves.
+            mapped = map if len(held) < 2 else _threads.map
+            answers = dict(item for item in mapped(outcome, held) if item is not None)
+        self.unavailable |= set(held) - set(answers)
+        self._require_any()
         return answers
 
 
-def _among(selection: Selection, entries: Sequence[Entry]) -> Selection:
-    """The selection within runs that the index knows to be readable."""
-    ids = [id_of(entry.document) for entry in entries]
-    return replace(selection, exact={"_id": {"$in": ids}})
+def _page(found: Sequence[tuple[Entry, Run]], last: IndexPlace | None) -> RunPage:
+    return RunPage([run for _, run in found], found[0][0].place if found else None, last)
 
 
 def _hashable(document_id: Any) -> Any:

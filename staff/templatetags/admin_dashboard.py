@@ -13,13 +13,12 @@ from django.db.models import QuerySet
 from django.urls import reverse
 
 from headers.catalogs import Catalog
+from headers.index.catch_up import fresh_index
+from headers.index.listing import Entry, Listing
 from headers.models import RUNS_OF_CATALOGS
-from headers.mongo import CatalogUnavailable
-from headers.repositories import Runs
-from headers.selection import Selection
+from headers.repositories import ping
 from policies.models import AuditEvent, ProposalSync, User
 from policies.principals import access_of
-from policies.rule.access import Access
 from staff.checkup import Finding, Level, check_quickly
 from staff.runs import beamline_time
 
@@ -53,19 +52,21 @@ def broker_dashboard(user: User) -> dict[str, Any]:
 
 
 def _health(user: User) -> list[Health]:
-    access = access_of(user)
+    access, index = access_of(user), fresh_index(settings.CATALOGS, settings.CATALOGS)
+    newest = {
+        catalog.name: Listing(access, {key: catalog}).newest(1)
+        for key, catalog in index.catalogs.items()
+    }
     with ThreadPoolExecutor(max_workers=8) as threads:
-        return list(threads.map(partial(_health_of, access), settings.CATALOGS))
+        return list(threads.map(lambda c: _health_of(c, newest[c.name]), settings.CATALOGS))
 
 
-def _health_of(access: Access, catalog: Catalog) -> Health:
+def _health_of(catalog: Catalog, newest: Entry | None) -> Health:
     model = next(model for model in RUNS_OF_CATALOGS if model.catalog.name == catalog.name)
     url = reverse(f"admin:headers_{model._meta.model_name}_changelist")
-    try:
-        newest = Runs(catalog, access).page(Selection(), 1).runs
-    except CatalogUnavailable:
+    if not ping(catalog):
         return Health(catalog, url, False, "", [])
-    time = beamline_time(newest[0]) if newest else ""
+    time = "" if newest is None else beamline_time(catalog, newest.time)
     return Health(catalog, url, True, time, _warnings(catalog))
 
 

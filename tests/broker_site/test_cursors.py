@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from broker_site.cursors import purpose, read_cursor, write_cursor
 from broker_site.problems import Problem
-from headers.merged import MergedRuns
+from headers.index.listing import Wanted
+from headers.index.runs import IndexedRuns
+from headers.index.store import start_anew
 from headers.mongo import database
 from headers.paging import Page, run_page
-from headers.selection import Selection
 from policies.rule.access import Access
 from tests.conftest import Actor
 from tests.documents import Recorder
@@ -23,6 +24,8 @@ URL = "/api/v1/headers/"
 quick = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
+
+pytestmark = pytest.mark.django_db
 
 # -- walking ------------------
 
@@ -39,16 +42,9 @@ class Walk:
         self.newest_first = newest_first
 
     def page(self, cursor: str | None = None) -> Page:
-        merged = MergedRuns(list(self.catalogs.values()), Access(data_admin=True))
-        selections = {name: Selection() for name in self.catalogs}
-        return run_page(
-            merged,
-            selections,
-            self.size,
-            salt="here",
-            cursor=cursor,
-            newest_first=self.newest_first,
-        )
+        runs = IndexedRuns.of(list(self.catalogs.values()), Access(data_admin=True))
+        ordering = "-time" if self.newest_first else "time"
+        return run_page(runs, Wanted(), self.size, salt="here", cursor=cursor, ordering=ordering)
 
     def forward(self, page: Page) -> list[Page]:
         pages = [page]
@@ -74,9 +70,9 @@ def store(recorder: Recorder, runs: list[tuple[str, float]], first: int = 0) -> 
 
 
 def in_order(runs: list[tuple[str, float]], newest_first: bool) -> list[str]:
-    """Newest first: by time, then catalogs as in the alphabet, then the later `_id` first."""
+    """By time, then catalog, then `_id`."""
     numbered = [(time, catalog, number) for number, (catalog, time) in enumerate(runs)]
-    by_catalog = sorted(numbered, key=lambda run: (-run[0], run[1], -run[2]))
+    by_catalog = sorted(numbered, reverse=True)
     ordered = [f"run {number}" for _, _, number in by_catalog]
     return ordered if newest_first else ordered[::-1]
 
@@ -84,6 +80,7 @@ def in_order(runs: list[tuple[str, float]], newest_first: bool) -> list[str]:
 def clear(recorder: Recorder) -> None:
     for catalog in recorder.catalogs.values():
         database(catalog.metadata).run_start.delete_many({})
+        start_anew(catalog)
 
 
 @quick

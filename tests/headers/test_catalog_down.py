@@ -13,7 +13,8 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from headers import mongo
 from headers.catalogs import Catalog
-from headers.merged import CatalogsUnavailable, MergedRuns
+from headers.index.runs import CatalogsUnavailable
+from headers.merged import MergedRuns
 from headers.mongo import CatalogUnavailable, asking, resting
 from policies.models import Proposal
 from policies.rule.access import Access
@@ -121,6 +122,7 @@ def test_who_may_read_nothing_there_does_not_notice(
     assert acting_as("nobody").get(f"{URL}nonsense/").status_code == 404
 
 
+@pytest.mark.django_db
 def test_after_a_failure_a_catalog_rests_for_a_moment(
     runs: dict[str, str], down: set[str], catalogs: dict[str, Catalog]
 ) -> None:

@@ -1,6 +1,7 @@
 """GET headers/{key}/ and descriptors/{uid}/: keys, contents, caching, cost."""
 
 import uuid
+from collections.abc import Callable
 
 import pytest
 
@@ -166,12 +167,13 @@ def test_a_descriptor_without_run_does_not_exist(acting_as: Actor, recorder: Rec
 
 
 def test_hidden_and_nonexistent_cost_the_same_commands(
-    acting_as: Actor, recorder: Recorder, commands: Commands
+    acting_as: Actor, recorder: Recorder, commands: Commands, index_stands: Callable[[], None]
 ) -> None:
     """ABUSE-CASES 8: the same work takes the same time."""
     run = recorder.run("310001")
     descriptor = recorder.descriptor(run)
     alice = acting_as("alice")
+    index_stands()
     for path, hidden in ((URL, run), (URL, run[:8]), (DESCRIPTORS, descriptor)):
         sent = []
         for key in (hidden, str(uuid.uuid4())[: len(hidden)]):

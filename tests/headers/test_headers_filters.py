@@ -1,6 +1,7 @@
 """GET headers/: each filter selects what its words say, alone and with the others."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -102,14 +103,16 @@ def test_by_how_the_run_ended(acting_as: Actor, recorder: Recorder) -> None:
 
 
 def test_pages_of_a_joined_filter_cost_two_commands_and_miss_nothing(
-    acting_as: Actor, recorder: Recorder, commands: Commands
+    acting_as: Actor, recorder: Recorder, commands: Commands, index_stands: Callable[[], None]
 ) -> None:
     for number in range(6):
         recorder.run(title=str(number), exit_status=None if number % 2 else "success", events=0)
     dan = acting_as("dan")
+    index_stands()
     commands.sent.clear()
-    page = dan.get(URL, {"catalog": "csx", "exit_status": "open", "page_size": "2"}).json()
-    assert commands.names == ["aggregate", "find"]
+    query = json.dumps({"$not": {"stop.exit_status": "success"}})
+    page = dan.get(URL, {"catalog": "csx", "query": query, "page_size": "2"}).json()
+    assert commands.names == ["aggregate", "find"] * 2
     assert [run["start"]["title"] for run in page["results"]] == ["5", "3"]
     page = dan.get(page["next"]).json()
     assert [run["start"]["title"] for run in page["results"]] == ["1"]
@@ -284,8 +287,9 @@ def test_a_query_over_the_time_limit_is_a_503(
     def slow(*args: Any, **kwargs: Any) -> Any:
         raise ExecutionTimeout("operation exceeded time limit", 50)
 
-    monkeypatch.setattr(Runs, "_page", slow)
-    response = acting_as("dan").get(URL)
+    recorder.run()
+    monkeypatch.setattr(Runs, "_starts", slow)
+    response = acting_as("dan").get(URL, {"catalog": "csx"})
     assert response.status_code == 503
     assert int(response["Retry-After"]) > 0
 

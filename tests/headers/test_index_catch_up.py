@@ -183,7 +183,7 @@ def test_index_runs_fills_verifies_and_rebuilds(
     assert "csx: 1 runs were missing, 1 were gone" in output
     assert "hxn" not in output
     assert listed() == [runs[2], runs[1], "old"]
-    assert RunValue.objects.count() == 2
+    assert RunValue.objects.count() == 4
     IndexedRun.objects.update(proposal="wrong")
     assert "csx: 3 runs are indexed" in command("index_runs", rebuild=True)
     assert listed(proposal="wrong") == []

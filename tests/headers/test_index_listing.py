@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 
 from headers.catalogs import Catalog
 from headers.index import listing
-from headers.index.listing import IndexPlace, Listing, Wanted
+from headers.index.listing import IndexPlace, Listing, Wanted, holding
 from headers.index.rows import ending, row_of
 from headers.index.store import add_rows, source_of
 from policies.rule.access import Access
@@ -156,11 +156,12 @@ def test_keys_find_runs(world: World) -> None:
     assert [uid(alice.newest(n)) for n in (1, 4, 5)] == ["aaaa3", "aaaa0", None]
     assert uid(world.listing(ADMIN).newest(1)) == "aaaa4"
     assert uid(alice.by_scan_id(0)) == "aaaa2"
-    assert [entry.uid for entry in alice.starting_with("aaaa4")] == []
+    assert alice.starting_with("aaaa4") == []
     assert len(alice.starting_with("aaaa")) == 2
-    assert [entry.uid for entry in alice.starting_with("time")] == ["timeless"]
-    assert [entry.uid for entry in alice.with_uid("aaaa1")] == ["aaaa1"]
-    assert alice.with_uid("aaaa4") == []
+    assert alice.starting_with("time") == ["timeless"]
+    catalogs = list(world.catalogs.values())
+    assert [catalog.name for catalog in holding("aaaa1", catalogs, ALICE)] == ["csx"]
+    assert holding("aaaa4", catalogs, ALICE) == holding("aaaa\0", catalogs, ALICE) == []
 
 
 def test_a_place_of_a_catalog_that_is_gone_still_is_a_place(world: World) -> None:

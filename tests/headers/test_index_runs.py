@@ -11,10 +11,9 @@ from headers.index import runs as indexed
 from headers.index.catch_up import fresh_index
 from headers.index.listing import Wanted
 from headers.index.models import IndexedRun
-from headers.index.runs import Conditions, IndexedRuns
+from headers.index.runs import IndexedRuns
 from headers.mongo import database, resting
 from headers.queries import compile_query
-from headers.selection import select
 from policies.rule.access import Access
 from tests.conftest import Commands
 from tests.documents import EPOCH, Recorder
@@ -32,10 +31,6 @@ def _always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def runs_of(access: Access = ALICE) -> IndexedRuns:
     return IndexedRuns(fresh_index(settings.CATALOGS, settings.CATALOGS), access)
-
-
-def conditions(query: Any) -> Conditions:
-    return {catalog.name: select(compile_query(query)) for catalog in settings.CATALOGS}
 
 
 def titles(runs: Any) -> list[Any]:
@@ -57,7 +52,7 @@ def test_a_page_asks_only_catalogs_that_hold_its_runs(
     assert commands.names == ["find"] * 3
     following = runs.page(Wanted(), 1, after=page.last)
     assert titles(following.runs) == ["one"]
-    assert runs.page(Wanted(), 1, after=following.last) == ([], None, False)
+    assert following.last is None
 
 
 @pytest.mark.parametrize(
@@ -76,13 +71,15 @@ def test_conditions_the_index_does_not_hold_are_walked_to_the_end(
         recorder.run(proposal, catalog, title=n, kind="a" if rare else "b", exit_status=status)
         expected += [n] if rare and proposal == "310000" else []
     monkeypatch.setattr(indexed, "CHUNK", 4)
-    runs, asked = runs_of(), conditions(query)
-    assert runs.count(Wanted(), asked) == (len(expected), None)
+    asked = compile_query(query)
+    assert runs_of().count(Wanted(), asked) == len(expected)
     for share, size in ((0.5, 2), (0.0, 2), (0.5, 100)):
         monkeypatch.setattr(indexed, "BUDGET_SHARE", share)
         found, after, pages = [], None, 0
         while True:
-            page = runs.page(Wanted(), size, conditions=asked, after=after)
+            runs = runs_of()
+            page = runs.page(Wanted(), size, query=asked, after=after)
+            assert bool(runs.incomplete) == (runs.searched_to is not None)
             found += titles(page.runs)
             pages += 1
             assert len(page.runs) <= size
@@ -100,11 +97,12 @@ def test_counts_and_facets_say_how_far_they_came(
         recorder.run(kind="a" if n % 3 else "b", title=n)
     monkeypatch.setattr(indexed, "CHUNK", 3)
     runs = runs_of()
-    assert runs.facet(Wanted(), "kind") == ({(str, "a"): 6, (str, "b"): 3}, None)
+    assert runs.facet(Wanted(), "kind") == [("a", 6), ("b", 3)]
+    assert runs.facet(Wanted(), "proposal", compile_query({"kind": "a"})) == [("310000", 6)]
+    assert runs.incomplete == {}
     monkeypatch.setattr(indexed, "BUDGET_SHARE", 0.0)
-    total, place = runs.count(Wanted(), conditions({"kind": "a"}))
-    assert total == 2
-    assert place is not None
+    assert runs.count(Wanted(), compile_query({"kind": "a"})) == 2
+    assert set(runs.incomplete) == {"csx", "hxn"}
 
 
 def test_a_removed_document_is_left_out_and_forgotten(

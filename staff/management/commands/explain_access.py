@@ -5,7 +5,8 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from headers.merged import AmbiguousKey, CatalogsUnavailable, MergedRuns, RunNotFound
+from headers.index.runs import CatalogsUnavailable
+from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.repositories import Run
 from policies.explain import explain
 from policies.models import User
