@@ -6,7 +6,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import dj_database_url
 
@@ -117,7 +117,7 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
-# -- Databases: SQL for people and policies, one MongoDB alias per catalog -----------------
+# -- The SQL database of people, policies and the index of runs ----------------------------
 
 
 def _policy_database(url: str) -> dict[str, Any]:
@@ -135,16 +135,9 @@ def _policy_database(url: str) -> dict[str, Any]:
     return config | {"CONN_HEALTH_CHECKS": True}
 
 
-def _catalog_database(uri: str) -> dict[str, Any]:
-    name = unquote(urlsplit(uri).path.lstrip("/"))
-    return {"ENGINE": "django_mongodb_backend", "HOST": uri, "NAME": name, "TEST": {"MIRROR": None}}
-
-
 DATABASES = {
-    "default": _policy_database(environment.text("DATABASE_URL", "sqlite:///var/broker.sqlite3")),
-    **{f"catalog_{catalog.name}": _catalog_database(catalog.metadata) for catalog in CATALOGS},
+    "default": _policy_database(environment.text("DATABASE_URL", "sqlite:///var/broker.sqlite3"))
 }
-DATABASE_ROUTERS = ["headers.routers.CatalogRouter"]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # -- People ---------------------------------------------------------------------------------

@@ -1,16 +1,13 @@
-"""The existing run_start collections as models: unmanaged, one for each catalog.
+"""The runs of each catalog as models without tables: what the admin asks of a model.
 
-They give the admin what it asks of a model: a name, an address, a permission. They
-read and write nothing. Runs are listed through the repositories, because the backend's
-querysets sort behind a stage that no index serves, set no time limit, and delete where
-an alias is named although the router refuses (docs/decisions/008).
+That is a name, an address and a permission. They read and write nothing: runs are listed
+by the index, and their documents come from the repositories (decision 8).
 """
 
 from typing import Any
 
 from django.conf import settings
 from django.db import models
-from django_mongodb_backend.fields import ObjectIdAutoField
 
 from headers.catalogs import Catalog
 
@@ -22,7 +19,6 @@ class RunQuerySet(models.QuerySet["RunStart"]):
         raise PermissionError("runs are read-only")
 
     delete = update = bulk_create = bulk_update = create = _refuse
-    raw_aggregate = _refuse
 
 
 class RunManager(models.Manager["RunStart"]):
@@ -31,9 +27,7 @@ class RunManager(models.Manager["RunStart"]):
 
 
 class RunStart(models.Model):
-    id = ObjectIdAutoField(primary_key=True)
-    uid = models.CharField(max_length=100)
-    time = models.FloatField()
+    uid = models.CharField(max_length=100, primary_key=True)
 
     objects = RunManager()
     catalog: Catalog

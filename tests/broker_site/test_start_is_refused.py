@@ -17,24 +17,6 @@ KEY = "a-random-key-of-more-than-32-bytes-0123456789"
 DEFAULT = "debug-only-secret-key-debug-only-secret-key-"
 
 
-class OpenRouter:
-    """Lets everything through."""
-
-    def allow_migrate(self, db: str, app_label: str, **hints: Any) -> bool:
-        return True
-
-
-class WritingRouter:
-    """Sends the writing of runs to a catalog."""
-
-    def db_for_write(self, model: type[Any], **hints: Any) -> str | None:
-        return "catalog_csx" if model._meta.app_label == "headers" else None
-
-
-CATALOG_ROUTER = "headers.routers.CatalogRouter"
-OPEN, WRITING = f"{__name__}.OpenRouter", f"{__name__}.WritingRouter"
-
-
 def rest_framework(**changes: Any) -> dict[str, Any]:
     return {"REST_FRAMEWORK": settings.REST_FRAMEWORK | changes}
 
@@ -69,10 +51,7 @@ def test_the_settings_as_they_are_are_safe() -> None:
         ),
         (rest_framework(DEFAULT_PERMISSION_CLASSES=[]), "broker.E004"),
         (rest_framework(NUM_PROXIES=None), "broker.E005"),
-        ({"DATABASE_ROUTERS": []}, "broker.E006"),
-        ({"DATABASE_ROUTERS": [OPEN]}, "broker.E006"),
-        ({"DATABASE_ROUTERS": [OPEN, CATALOG_ROUTER]}, "broker.E006"),
-        ({"DATABASE_ROUTERS": [WRITING, CATALOG_ROUTER]}, "broker.E006"),
+        ({"DATABASES": settings.DATABASES | {"catalog_csx": {}}}, "broker.E006"),
         ({"ALLOWED_HOSTS": ["*"]}, "broker.E007"),
     ],
 )
@@ -119,15 +98,15 @@ def test_neither_the_server_nor_the_check_pass_with_a_default_key(
     assert "BROKER_SECRET_KEY: is a well-known default" in done.stderr
 
 
-def test_the_server_starts_with_good_settings_and_not_with_a_router_that_writes(
+def test_the_server_starts_with_good_settings_and_not_with_a_database_that_is_written(
     tmp_path: Path,
 ) -> None:
     """ABUSE-CASES 25."""
     assert started(tmp_path, "-c", "import broker_site.wsgi").returncode == 0
     (tmp_path / "unsafe.py").write_text(
-        "from broker_site.settings import *\nDATABASE_ROUTERS = []\n"
+        "from broker_site.settings import *\nDATABASES['catalog_csx'] = DATABASES['default']\n"
     )
     done = started(tmp_path, "-c", "import broker_site.wsgi", DJANGO_SETTINGS_MODULE="unsafe")
     assert done.returncode != 0
     assert "Refusing to start" in done.stderr
-    assert "catalog_csx is not kept read-only" in done.stderr
+    assert "only 'default' is known" in done.stderr

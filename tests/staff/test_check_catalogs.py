@@ -67,7 +67,7 @@ def test_a_good_catalog_is_ok_and_nothing_is_written(
     text, well = checked()
     assert well, text
     assert "ok     files present: a sample of 1" in text
-    assert "note   no text index" in text
+    assert "no text index" in text
     assert "ok     0 runs without proposal" in text
     reading = {
         "ping",
