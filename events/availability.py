@@ -4,9 +4,9 @@ A field in files can, if the spec of the resource that its first event refers to
 catalog and installed. Where no event was recorded yet, nothing speaks against it.
 """
 
+from events.arrays.datums import datum_ids, external_fields
 from events.files.assets import installed_handlers
 from events.files.formats import is_native
-from events.filling import datum_ids, external_fields
 from events.repositories import Events
 from events.sources import Source, choose
 from headers.repositories import Run

@@ -27,13 +27,14 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from broker_site.encoding import to_json
+from events.arrays.datums import array_reader, recorded_datums
+from events.arrays.frames import Allowance, frames_of, served_frames
+from events.arrays.values import is_numeric, leaves, row_shape, stacked
 from events.columns.columns import Columns, Field, read_columns
 from events.files.assets import AssetError, Datum, RaggedEvents
 from events.files.reader import ArrayReader
-from events.filling import Allowance, array_reader, arrays_of, as_datum, served_arrays
 from events.left_out import DatumMissing, LeftOut
 from events.repositories import Events
 from events.stream import Stream
@@ -205,7 +206,7 @@ class _StreamWriter:
                 group.pop(place, None)  # one by one, as far as they can be served
         one_each = _group(group, place, "NXcollection")
         rows = [row for row, datum in enumerate(datums) if datum is not None]
-        arrays = served_arrays(reader, held, self._allowance, field, self._left_out)
+        arrays = served_frames(reader, held, self._allowance, field, self._left_out)
         for row, array in zip(rows, arrays, strict=True):
             self._wanted()
             if array is not None:
@@ -228,7 +229,7 @@ class _StreamWriter:
         dataset = group.create_dataset(place, shape, layout.dtype, chunks=chunks)
         taken = self._allowance.taken
         try:
-            for row, array in enumerate(arrays_of(reader, datums, self._allowance)):
+            for row, array in enumerate(frames_of(reader, datums, self._allowance)):
                 self._wanted()
                 if array.shape != layout.shape:  # told by its handler only now
                     resource = datums[row].resource
@@ -240,10 +241,9 @@ class _StreamWriter:
         return dataset
 
     def _datums(self, ids: Sequence[str | None], field: str) -> list[Datum | None]:
-        references = self._events.references(id for id in ids if isinstance(id, str))
-        for missing in (id for id in ids if id is not None and id not in references):
+        known = recorded_datums(self._events, (id for id in ids if isinstance(id, str)))
+        for missing in (id for id in ids if id is not None and id not in known):
             self._left_out.add(field, DatumMissing(field, missing))
-        known = {id: as_datum(reference) for id, reference in references.items()}
         return [None if id is None else known.get(id) for id in ids]
 
     def _plot(self, group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> None:
@@ -332,44 +332,19 @@ def _values(group: h5py.Group, place: str, columns: Columns, column: str) -> h5p
 def _layout(columns: Columns, column: str) -> tuple[tuple[int, ...], Any]:
     """Shape of one row and type of the dataset, from all rows."""
     declared = columns.schema.field(column).type
-    shapes = {_row_shape(array) for array in columns.column(column)}
-    leaf, depth = declared, 0
-    while pa.types.is_list(leaf):
-        leaf, depth = leaf.value_type, depth + 1
-    if not (pa.types.is_floating(leaf) or pa.types.is_integer(leaf) or pa.types.is_boolean(leaf)):
-        return (), TEXT
-    if depth and (len(shapes) != 1 or None in shapes):
+    leaf = leaves(pa.array([], declared)).type
+    shapes = {row_shape(array) for array in columns.column(column)}
+    if not is_numeric(leaf) or (leaf != declared and (len(shapes) != 1 or None in shapes)):
         return (), TEXT
     shape = next(iter(shapes), None) or ()
-    gaps = any(_leaf(array).null_count for array in columns.column(column))
+    gaps = any(leaves(array).null_count for array in columns.column(column))
     return shape, np.dtype("f8") if gaps else np.dtype(leaf.to_pandas_dtype())
-
-
-def _row_shape(array: pa.Array) -> tuple[int, ...] | None:
-    """Shape of every row of an array of nested lists, None if they differ."""
-    shape: list[int] = []
-    while pa.types.is_list(array.type):
-        lengths = pc.unique(pc.list_value_length(array))
-        if len(lengths) != 1 or not lengths[0].is_valid:
-            return None
-        shape.append(lengths[0].as_py())
-        array = array.flatten()
-    return tuple(shape)
-
-
-def _leaf(array: pa.Array) -> pa.Array:
-    while pa.types.is_list(array.type):
-        array = array.flatten()
-    return array
 
 
 def _numpy(array: pa.Array, shape: tuple[int, ...], kind: Any) -> Any:
     if kind is TEXT:
         return [_cell(value) for value in array.to_pylist()]
-    values = _leaf(array)
-    if kind == np.float64 and not pa.types.is_floating(values.type):
-        values = values.cast(pa.int64()).cast(pa.float64(), safe=False)
-    return values.to_numpy(zero_copy_only=False).astype(kind).reshape(len(array), *shape)
+    return stacked(array, shape, kind)
 
 
 def _cell(value: Any) -> str:

@@ -18,17 +18,12 @@ from broker_site.parameters import Parameters, Texts, also_by_post, named
 from broker_site.problems import RETRY, Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
+from events.arrays.datums import Externals, external_fields
+from events.arrays.frames import Allowance, TooLarge
 from events.documents import WRITERS, Emission
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.reader import ReaderBusy
-from events.filling import (
-    Allowance,
-    Externals,
-    Filling,
-    TooLarge,
-    TooMuchInline,
-    external_fields,
-)
+from events.filling import Filling, TooMuchInline
 from events.left_out import DatumMissing, LeftOut, note_outside, require_something
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
 from events.renderers import MsgpackRenderer, offered

@@ -1,24 +1,33 @@
-"""The rows of a stream, by number: which events are read for which of them.
+"""The rows of a field, by number: which events are read for which of them.
 
 A row is an event, one for each `seq_num` (the last by time), in the order of time: as the table
-has them. Which events are repeated is only certain when all are read. So all are, unless a run is
-complete, its stop document counts as many events as there are, and those asked for have the
-sequence numbers that their rows call for: then nothing was repeated, and only these are read.
+has them. Events whose (time, seq_num) are (1.0, 1), (2.0, 2), (3.0, 1), (4.0, 3) make three rows:
+row 0 is seq_num 2, row 1 is seq_num 1 as recorded at 3.0, row 2 is seq_num 3.
+
+Which events are repeated is only certain when all are read. So all are, unless a run is complete,
+its stop document counts as many events as there are, and those asked for have the sequence numbers
+that their rows call for (row 0 is seq_num 1, row 1 is 2, …): then nothing was repeated, and only
+these are read.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
+import bson
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from events.columns.columns import Columns, Field, read_columns
+from events.columns.columns import Columns, read_columns
 from events.repositories import Events
 from events.sources import PAGE_EVENTS
 from events.stream import Stream
+from headers.descriptors import as_mapping
+from headers.mongo import CODEC
 from headers.streams import recorded_counts
 
+Event = Mapping[str, Any]
 MAX_REMEMBERED = 10_000
 _complete: dict[tuple[object, ...], int | None] = {}
 """Of complete runs, which do not change: by run, stop and stream, how many events there are; None
@@ -41,39 +50,36 @@ class Part(NamedTuple):
     values: pa.Array
 
 
-class Rows:
+class FieldRows(ABC):
     """The rows of one field of a stream. Close it to free what was read."""
 
-    def __init__(self, stream: Stream, field: Field) -> None:
-        self._stream = stream
-        self._field = field
-        self._events = Events(stream.run)
-        self._every: Columns | None = None
-        self._some: tuple[int, Columns] | None = None
-        # A stop's uid may be anything, even what cannot be hashed.
-        stop = repr((stream.run.stop or {}).get("uid"))
-        self._key = (stream.run.catalog.name, stream.run.uid, stop, stream.name)
-        self._counted = self._count_if_regular()
+    is_read: ClassVar[bool]
+    """are the values in memory already?"""
+    otherwise: ClassVar[str]
+    """where values are found that make no array"""
 
-    def __len__(self) -> int:
-        return self._all().num_rows if self._counted is None else self._counted
+    def __init__(self, stream: Stream, field: str) -> None:
+        self.stream = stream
+        self.field = field
+        self.data_key = stream.data_keys[field]
+        self._column = stream.field(field)
 
-    def close(self) -> None:
-        for columns in (self._every, self._some and self._some[1]):
-            if columns:
-                columns.close()
+    @property
+    @abstractmethod
+    def axes(self) -> tuple[int, ...]:
+        """The lengths of the axes that rows add to those of a value: of rows, if there is one."""
 
     @property
     def dropped(self) -> int:
         """How many events were left out because a later one repeats their sequence number."""
-        return self._every.dropped if self._every is not None else 0
+        return 0
 
     def hold(self, wanted: range) -> bool:
         """Read these rows. False if that showed that there are not as many rows as was thought."""
-        before = len(self)
+        before = self.axes
         if wanted:
             self._holding(wanted)
-        return len(self) == before
+        return self.axes == before
 
     def parts(self, wanted: range) -> Iterator[Part]:
         """The values of these rows in their order, some ten thousand at once."""
@@ -90,9 +96,86 @@ class Rows:
                 yield Part(rows, array.take(pa.array(places)))
             begin += 0 if backwards else len(array)
 
+    @abstractmethod
+    def close(self) -> None: ...
+
+    @abstractmethod
+    def called(self, row: int) -> str:
+        """What a caller knows the row as."""
+
+    @abstractmethod
+    def _holding(self, wanted: range) -> tuple[int, Columns]:
+        """Columns that hold these rows, and the number of their first row."""
+
+
+class EventRow(FieldRows):
+    """A stream of one row: a single event, which has no axis of rows.
+
+    Its value is read as those of streams are, so that it gets the same type.
+    """
+
+    is_read = True
+    otherwise = "It is in the event document."
+
+    def __init__(self, stream: Stream, field: str, event: Event) -> None:
+        super().__init__(stream, field)
+        self._uid = event.get("uid")
+        value = as_mapping(event.get("data")).get(field)
+        raw = bson.encode({"data": {field: value}}, codec_options=CODEC)
+        self._columns = read_columns([raw], [self._column])
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return ()
+
+    def close(self) -> None:
+        self._columns.close()
+
+    def called(self, row: int) -> str:
+        return f"Event {self._uid}"
+
+    def _holding(self, wanted: range) -> tuple[int, Columns]:
+        return 0, self._columns
+
+
+class StreamRows(FieldRows):
+    """The rows of a stream, first axis = row."""
+
+    is_read = False
+    otherwise = "Ask the table route for it (csv, json, arrow …)."
+
+    def __init__(self, stream: Stream, field: str) -> None:
+        super().__init__(stream, field)
+        self._events = Events(stream.run)
+        self._every: Columns | None = None
+        self._some: tuple[int, Columns] | None = None
+        # A stop's uid may be anything, even what cannot be hashed.
+        stop = repr((stream.run.stop or {}).get("uid"))
+        self._key = (stream.run.catalog.name, stream.run.uid, stop, stream.name)
+        self._counted = self._count_if_regular()
+
+    def __len__(self) -> int:
+        return self._all().num_rows if self._counted is None else self._counted
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        return (len(self),)
+
+    def close(self) -> None:
+        for columns in (self._every, self._some and self._some[1]):
+            if columns:
+                columns.close()
+
+    @property
+    def dropped(self) -> int:
+        return self._every.dropped if self._every is not None else 0
+
+    def called(self, row: int) -> str:
+        return f"Row {row}"
+
     def _count_if_regular(self) -> int | None:
         """How many rows there are; None if only all events tell."""
-        run, name = self._stream.run, self._stream.name
+        run, name = self.stream.run, self.stream.name
         recorded = recorded_counts(run.stop, [name])
         if recorded is None:
             return None
@@ -100,18 +183,17 @@ class Rows:
             counts = self._events.counts()
             if len(_complete) >= MAX_REMEMBERED:
                 _complete.clear()
-            found = sum(counts.get(uid, 0) for uid in self._stream.uids)
+            found = sum(counts.get(uid, 0) for uid in self.stream.uids)
             _complete[self._key] = found if found == recorded[name] else None
         return _complete[self._key]
 
     def _all(self) -> Columns:
         if self._every is None:
-            batches = self._events.stream_batches(self._stream.uids)
-            self._every = read_columns(batches, [self._field], groups=self._stream.groups)
+            batches = self._events.stream_batches(self.stream.uids)
+            self._every = read_columns(batches, [self._column], groups=self.stream.groups)
         return self._every
 
     def _holding(self, wanted: range) -> tuple[int, Columns]:
-        """Columns that hold these rows, and the number of their first row."""
         low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
         if self._some:
             begin, some = self._some
@@ -132,8 +214,8 @@ class Rows:
         times = self._times_of(first, count)
         if times is None:
             return None
-        raw = self._events.between(self._stream.uids, times[0], times[-1])
-        columns = read_columns([raw], [self._field])
+        raw = self._events.between(self.stream.uids, times[0], times[-1])
+        columns = read_columns([raw], [self._column])
         numbers = pa.chunked_array(columns.column("seq_num"), pa.int64())
         if numbers.equals(pa.chunked_array([pa.array(range(first + 1, first + count + 1))])):
             return columns
@@ -145,11 +227,11 @@ class Rows:
         """When these events were recorded; None if that is not certain."""
         total = len(self)
         if total > SHORT:
-            return self._events.times(self._stream.uids, first, count)
+            return self._events.times(self.stream.uids, first, count)
         try:
             times = _times[self._key]
         except KeyError:
-            found = self._events.times(self._stream.uids, 0, total)
+            found = self._events.times(self.stream.uids, 0, total)
             times = None if found is None else np.array(found, np.float64)
             if len(_times) >= MAX_SHORT:
                 _times.clear()
@@ -158,7 +240,10 @@ class Rows:
 
 
 def within(rows: range, low: int, high: int) -> range:
-    """Those of the rows that are at least `low` and less than `high`."""
+    """Those of the rows that are at least `low` and less than `high`.
+
+    Of rows 10, 8, 6, 4, those in 5 ≤ row < 9 are 8, 6.
+    """
     if rows.step > 0:
         begin, end = low - rows.start, high - rows.start
         return rows[max(0, -(-begin // rows.step)) : max(0, -(-end // rows.step))]
