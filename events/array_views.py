@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem
 from broker_site.timing import phase
-from events.arrays.fields import FieldLayout, NoValue, Unrecorded, encoded, field_of
+from events.arrays.fields import FieldLayout, NoValue, Unrecorded, field_of
 from events.arrays.formats import (
     COLOURS,
     FORMATS,
@@ -24,7 +24,7 @@ from events.arrays.formats import (
     UnsupportedArray,
     array_headers,
 )
-from events.arrays.rows import EventRow, FieldRows, StreamRows, repeats_warning
+from events.arrays.rows import EventRow, Rows, repeats_warning
 from events.columns.formats import ENCODERS
 from events.files.slices import Item, OverBudget, SliceError, parse
 from events.renderers import offered
@@ -61,7 +61,7 @@ class ArrayView(StreamView):
         self,
         run: Run,
         etag: str | None,
-        rows: FieldRows,
+        rows: Rows,
         name: str,
         items: Sequence[Item],
         picture: Picture,
@@ -81,7 +81,7 @@ class ArrayView(StreamView):
             if head:
                 return described(kind.media_type, etag, filename, **headers)
             with phase("read"):
-                pieces = started(encoded(field, kind, opened.pop_all(), picture))
+                pieces = started(field.encoded(kind, opened.pop_all(), picture))
         response = streamed(
             guarded(request, run, pieces), kind.media_type, etag=etag, filename=filename
         )
@@ -125,7 +125,7 @@ class StreamArrayView(ArrayView):
         if same := unchanged(request, etag):
             return same
         with phase("select"):
-            rows = StreamRows(chosen, field)
+            rows = Rows(chosen, field)
         name = safe_name(chosen.run.uid, stream, field)
         return self.answer(chosen.run, etag, rows, name, items, _picture(given))
 
@@ -157,7 +157,7 @@ def _given(request: Request) -> dict[str, Any]:
     return given
 
 
-def _headers(kind: ArrayFormat, layout: FieldLayout, rows: FieldRows) -> dict[str, str]:
+def _headers(kind: ArrayFormat, layout: FieldLayout, rows: Rows) -> dict[str, str]:
     """What an answer says of its array; refused if the format cannot hold it."""
     kind.check(layout.shape, layout.dtype)
     headers = array_headers(layout.shape, layout.dtype)

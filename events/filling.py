@@ -8,7 +8,7 @@ from events.arrays.frames import Allowance, Array, served_frames
 from events.files.assets import AssetError, Datum, Resource
 from events.left_out import DatumMissing, LeftOut
 from events.repositories import Events
-from headers.streams import Doc
+from headers.descriptors import Doc, as_mapping
 
 
 class TooMuchInline(Exception):
@@ -36,14 +36,17 @@ class Filling:
         `filled` then names the datum an array came from, as event_model's Filler does it; of what
         is left out, it and the data stay as they are.
         """
-        columns = self._columns(page)
-        arrays = {name: self._arrays(name, datums) for name, datums in columns.items()}
-        for event in page:
-            ids = datum_ids(event, self._externals)
-            values = {name: next(arrays[name]) for name in ids}
+        datums = self._datums(page)
+        names = dict.fromkeys(name for of_event in datums for name in of_event)
+        arrays = {
+            name: self._arrays(name, [of_event[name] for of_event in datums if name in of_event])
+            for name in names
+        }
+        for event, of_event in zip(page, datums, strict=True):
+            values = {name: next(arrays[name]) for name in of_event}
             found = {name: value for name, value in values.items() if value is not None}
             self.left_out.served |= set(found)
-            yield _with_arrays(event, ids, found) if found else event
+            yield _with_arrays(event, found) if found else event
 
     def survey(
         self, page: Sequence[Event], counts: Mapping[str, int] | None = None, spent: int = 0
@@ -72,12 +75,8 @@ class Filling:
         found: dict[str, list[tuple[Event, Datum]]] = {}
         for event, datums in zip(page, self._datums(page), strict=True):
             for name, datum in datums.items():
-                if datum is None:
-                    continue
-                if (problem := self._problem(datum)) is not None:
-                    self.left_out.add(name, problem)
-                else:
-                    found.setdefault(name, []).append((event, datum))
+                if served := self._served(name, datum):
+                    found.setdefault(name, []).append((event, served))
         return found
 
     def _sizes(
@@ -97,14 +96,6 @@ class Filling:
         nbytes = math.prod(layout.shape) * layout.dtype.itemsize
         yield from ((nbytes, event) for event, _ in found)
 
-    def _columns(self, page: Sequence[Event]) -> dict[str, list[Datum | None]]:
-        """By field, what the events refer to, in order; None for what is not recorded."""
-        found: dict[str, list[Datum | None]] = {}
-        for datums in self._datums(page):
-            for name, datum in datums.items():
-                found.setdefault(name, []).append(datum)
-        return found
-
     def _datums(self, page: Sequence[Event]) -> list[dict[str, Datum | None]]:
         """Of each event, by field, what it refers to; looked up together."""
         wanted = [datum_ids(event, self._externals) for event in page]
@@ -115,32 +106,34 @@ class Filling:
                     self.left_out.add(name, DatumMissing(name, datum_id))
         return [{name: known.get(datum_id) for name, datum_id in ids.items()} for ids in wanted]
 
-    def _problem(self, datum: Datum) -> AssetError | None:
-        """Why the files of its resource cannot be served; looked at once for each resource."""
+    def _served(self, name: str, datum: Datum | None) -> Datum | None:
+        """The datum; None, and noted, if the files of its resource cannot be served.
+
+        They are looked at once for each resource.
+        """
+        if datum is None:
+            return None
         if datum.resource not in self._known:
             try:
                 self._reader.describe([datum])
                 self._known[datum.resource] = None
             except AssetError as error:
                 self._known[datum.resource] = error
-        return self._known[datum.resource]
+        if (problem := self._known[datum.resource]) is None:
+            return datum
+        self.left_out.add(name, problem)
+        return None
 
     def _arrays(self, name: str, datums: Sequence[Datum | None]) -> Iterator[Array | None]:
         """One array for each, None for what is left out."""
-        usable: list[Datum] = []
-        for datum in datums:
-            problem = None if datum is None else self._problem(datum)
-            if problem is not None:
-                self.left_out.add(name, problem)
-            elif datum is not None:
-                usable.append(datum)
+        served = [self._served(name, datum) for datum in datums]
+        usable = [datum for datum in served if datum is not None]
         arrays = served_frames(self._reader, usable, self._allowance, name, self.left_out)
-        for datum in datums:
-            yield None if datum is None or self._known[datum.resource] else next(arrays)
+        for datum in served:
+            yield None if datum is None else next(arrays)
 
 
-def _with_arrays(event: Event, ids: dict[str, str], values: Mapping[str, Array]) -> Event:
-    stored = event.get("filled")
-    filled = dict(stored) if isinstance(stored, Mapping) else {}
-    named = {name: ids[name] for name in values}
-    return event | {"data": event["data"] | values, "filled": filled | named}
+def _with_arrays(event: Event, values: Mapping[str, Array]) -> Event:
+    named = {name: event["data"][name] for name in values}
+    filled = dict(as_mapping(event.get("filled"))) | named
+    return event | {"data": event["data"] | values, "filled": filled}

@@ -11,6 +11,7 @@ from typing import Any
 
 from events.data_keys import bytes_per_event, shape_of
 from events.files.assets import ALL_HANDLERS, OutsideDatabase, allowed
+from headers.descriptors import STREAM_REFERENCE
 
 SMALL_ARRAY_BYTES = 16 * 2**10
 """Up to here an array travels inside its event document; beyond, by the array route. So many bytes
@@ -18,8 +19,6 @@ of float64 take about 1 ms as JSON, less than a request of their own."""
 
 PAGE_EVENTS = 1_000
 """Up to here events are read as documents; a longer column is read as a table."""
-
-STREAM = "STREAM:"
 
 
 class Source(StrEnum):
@@ -68,7 +67,9 @@ class SourceRule:
 
 RULES = (
     SourceRule(
-        lambda f: f.external.startswith(STREAM) and f.spec is None, Source.STREAM, Route.NONE
+        lambda f: f.external.startswith(STREAM_REFERENCE) and f.spec is None,
+        Source.STREAM,
+        Route.NONE,
     ),
     SourceRule(
         lambda f: bool(f.external) and (f.spec is None or not allowed(f.spec, f.handlers)),

@@ -28,12 +28,12 @@ from events.data_keys import bytes_per_event
 from events.repositories import Events
 from events.sources import Choice, choose
 from headers.catalogs import Catalog
-from headers.descriptors import Descriptor
+from headers.descriptors import Descriptor, Doc
 from headers.index.catch_up import fresh_index
 from headers.index.keys import id_of
 from headers.index.listing import Listing, Wanted
 from headers.repositories import Run, Runs
-from headers.streams import Doc, recorded_counts, stream_name
+from headers.streams import recorded_counts, stream_name
 from policies.rule.access import Access
 
 MAX_RUNS = 100_000

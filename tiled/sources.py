@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from broker_site.encoding import to_json
 from broker_site.problems import Problem
-from events.arrays.fields import NoValue, Unrecorded, encoded, field_of
+from events.arrays.fields import NoValue, Unrecorded, field_of
 from events.arrays.formats import FORMATS, UnsupportedArray
-from events.arrays.rows import StreamRows
+from events.arrays.rows import Rows
 from events.columns.columns import read_columns
 from events.data_keys import declared_dtype, is_array, shape_of
 from events.files.assets import AssetError, OutsideDatabase
@@ -76,7 +76,7 @@ def shape_and_dtype(stream: Stream, field: str) -> tuple[tuple[int, ...], np.dty
 
     None: its values are no array.
     """
-    with closing(StreamRows(stream, field)) as rows:
+    with closing(Rows(stream, field)) as rows:
         try:
             layout = field_of(rows, (), sys.maxsize, head=True).layout()
         except UnsupportedArray:
@@ -92,10 +92,10 @@ def slice_of(
 ) -> tuple[int, Generator[bytes, None, None]]:
     """Number of bytes of a part of an array field, and they: little-endian in C order."""
     with ExitStack() as opened:
-        rows = opened.enter_context(closing(StreamRows(stream, field)))
+        rows = opened.enter_context(closing(Rows(stream, field)))
         found = field_of(rows, items, settings.RESPONSE_BYTES)
         size = found.layout().nbytes
-        return size, encoded(found, FORMATS["octet-stream"], opened.pop_all())
+        return size, found.encoded(FORMATS["octet-stream"], opened.pop_all())
 
 
 def part_of(array: Array, items: Sequence[Item]) -> Array:

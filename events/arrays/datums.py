@@ -8,9 +8,8 @@ from django.conf import settings
 from events.files.assets import Datum, Resource, Roots
 from events.files.reader import ArrayReader, pool_for
 from events.repositories import Events, Reference
-from headers.descriptors import Descriptor
+from headers.descriptors import Descriptor, Doc, as_mapping
 from headers.repositories import Run
-from headers.streams import Doc
 
 Event = dict[str, Any]
 Externals = Mapping[str, frozenset[str]]
@@ -24,15 +23,14 @@ def external_fields(descriptors: Iterable[Doc]) -> dict[str, frozenset[str]]:
 
 def datum_ids(event: Doc, externals: Externals) -> dict[str, str]:
     """The fields of an event that refer to a datum, and its id."""
-    data, filled = event.get("data"), event.get("filled")
-    done = filled if isinstance(filled, Mapping) else {}
     fields = externals.get(str(event.get("descriptor")), frozenset())
-    if not fields or not isinstance(data, Mapping):
+    if not fields:
         return {}
+    done = as_mapping(event.get("filled"))
     return {
-        name: data[name]
-        for name in data
-        if name in fields and isinstance(data[name], str) and done.get(name) is not True
+        name: value
+        for name, value in as_mapping(event.get("data")).items()
+        if name in fields and isinstance(value, str) and done.get(name) is not True
     }
 
 

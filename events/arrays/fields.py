@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from events.arrays.datums import array_reader, recorded_datums
 from events.arrays.formats import ArrayFormat, Picture, UnsupportedArray
-from events.arrays.rows import FieldRows, Part
+from events.arrays.rows import Part, Rows
 from events.arrays.values import holds, is_numeric, leaves, row_shape, stacked
 from events.data_keys import DataKey, declared_dtype, is_array, shape_of, shape_warning, value_shape
 from events.files.assets import Datum, Layout, OutsideDatabase
@@ -88,7 +88,7 @@ class Cut:
     """bytes"""
 
     @classmethod
-    def of(cls, items: Sequence[Item], rows: FieldRows, budget: int) -> "Cut":
+    def of(cls, items: Sequence[Item], rows: Rows, budget: int) -> "Cut":
         axes = rows.axes
         axis = _row_axis(items, axes[0], 1 + len(shape_of(rows.data_key))) if axes else 0
         return cls(items, axes, axis, budget)
@@ -139,10 +139,23 @@ def _row_axis(items: Sequence[Item], count: int, axes: int) -> Axis:
     return resolve([first], (count,)).axes[0]
 
 
+@dataclass(frozen=True)
 class ArrayField(ABC):
     """What a slice takes of a field."""
 
+    data_key: DataKey
+    cut: Cut
+
+    @property
     @abstractmethod
+    def of_row(self) -> tuple[Shape, Dtype]:
+        """The shape of a row's value and the type of all. Raises as `layout`."""
+
+    @cached_property
+    def selection(self) -> Selection:
+        shape, dtype = self.of_row
+        return self.cut.selection(shape, dtype.itemsize)
+
     def layout(self) -> FieldLayout:
         """What the array is.
 
@@ -153,20 +166,26 @@ class ArrayField(ABC):
         NoValue, AssetError
             Values that are missing, or a file that cannot be served.
         """
+        shape, dtype = self.of_row
+        differs = is_array(self.data_key) or self.data_key.get("external")
+        warning = shape_warning(self.data_key, shape) if differs else None
+        return FieldLayout(self.selection.shape, dtype, warning)
 
     @abstractmethod
     def blocks(self) -> Iterator[Array]:
         """The values, as `ArrayData` has them. Raises as `layout`, and Unrecorded."""
 
-    def data(self) -> ArrayData:
-        """The array on its way; what fails at once is raised here."""
-        layout = self.layout()
-        return ArrayData(layout.shape, layout.dtype, self.blocks())
+    def encoded(
+        self, kind: ArrayFormat, opened: ExitStack, picture: Picture | None = None
+    ) -> Generator[bytes, None, None]:
+        """The array in a wire format, piece by piece. opened: closed with the last one."""
+        with opened:
+            layout = self.layout()
+            data = ArrayData(layout.shape, layout.dtype, self.blocks())
+            yield from kind.encode(data, picture)
 
 
-def field_of(
-    rows: FieldRows, items: Sequence[Item], budget: int, *, head: bool = False
-) -> ArrayField:
+def field_of(rows: Rows, items: Sequence[Item], budget: int, *, head: bool = False) -> ArrayField:
     """The field of these rows, of the kind that its values are.
 
     Nothing but the first row's layout is looked at if `head`.
@@ -180,7 +199,7 @@ def field_of(
     """
     key = rows.data_key
     if not key.get("external") and key.get("dtype") == "string":
-        raise UnsupportedArray(f"Texts are no array. {rows.otherwise}")
+        raise UnsupportedArray(f"Texts are no array. {rows.elsewhere}")
     cut = Cut.of(items, rows, budget)
     declared = _declared(rows, cut)
     if head and declared and not is_array(key):
@@ -194,21 +213,21 @@ def field_of(
     # Old runs may have the values in their events although the data key says otherwise.
     if part is not None and key.get("external") and pa.types.is_string(part.values.type):
         return _file_field(rows, cut, looked_at, head=head)
-    return InlineField(rows, cut, looked_at)
+    return InlineField(key, cut, rows, looked_at)
 
 
-def _declared(rows: FieldRows, cut: Cut) -> ArrayField | None:
+def _declared(rows: Rows, cut: Cut) -> ArrayField | None:
     """The field as declared, before a value is read: far too much is refused then already."""
     key = rows.data_key
-    if not rows.is_read and not key.get("external") and all(value_shape(key)):
+    if not rows.is_in_memory and not key.get("external") and all(value_shape(key)):
         with suppress(SliceError):  # declared wrongly, or else told when values were read
-            field = InlineField(rows, cut, NO_ROWS)
+            field = InlineField(key, cut, rows, NO_ROWS)
             field.layout()
             return field
     return None
 
 
-def _check_missing(rows: FieldRows, part: Part | None) -> None:
+def _check_missing(rows: Rows, part: Part | None) -> None:
     """Refuse a field without a single value, unless there is an array of no values."""
     if rows.data_key.get("external") and (part is not None or rows.axes == (0,)):
         _require_reference(rows)
@@ -216,18 +235,10 @@ def _check_missing(rows: FieldRows, part: Part | None) -> None:
         raise NoValue(f"{rows.called(0)} has no value of {rows.field!r}.")
 
 
-def _require_reference(rows: FieldRows) -> None:
+def _require_reference(rows: Rows) -> None:
     """For a field without a value; its data key alone proves nothing, as events may name datums."""
     if is_outside(rows.data_key):
         raise OutsideDatabase(rows.field)
-
-
-def encoded(
-    field: ArrayField, kind: ArrayFormat, opened: ExitStack, picture: Picture | None = None
-) -> Generator[bytes, None, None]:
-    """The array in a wire format, piece by piece. opened: closed with the last one."""
-    with opened:
-        yield from kind.encode(field.data(), picture)
 
 
 # In the event documents ----------------------------------------------------------------------
@@ -240,54 +251,40 @@ class InlineField(ArrayField):
     looked_at: the rows whose values tell the layout; without any, it is as declared.
     """
 
-    rows: FieldRows
-    cut: Cut
+    rows: Rows
     looked_at: range
 
-    def layout(self) -> FieldLayout:
-        shape, dtype = self._of_row
-        selection = self.cut.selection(shape, dtype.itemsize)
-        key = self.rows.data_key
-        return FieldLayout(
-            selection.shape, dtype, shape_warning(key, shape) if is_array(key) else None
-        )
+    @cached_property
+    def of_row(self) -> tuple[Shape, Dtype]:
+        declared = declared_dtype(self.data_key)
+        shapes, dtype, gap = set[Shape | None](), declared, None
+        for part in self.rows.parts(self.looked_at):
+            numbers, present = self._numbers(part), part.values.drop_null()
+            if gap is None and (numbers.null_count or part.values.null_count):
+                gap = part.rows[_first_gap(part.values)]
+            if len(present):
+                shapes.add(row_shape(present))
+                values = numbers.drop_null().to_numpy(zero_copy_only=False)
+                dtype = dtype if holds(dtype, values) else values.dtype
+        shape = shapes.pop() if shapes else value_shape(self.data_key)
+        if shapes or shape is None:
+            raise UnsupportedArray(f"Rows have different shapes. {self.rows.elsewhere}")
+        if gap is not None and dtype.kind != "f":
+            what = f"{self.rows.called(gap)} has no value, and {dtype} none that says so."
+            raise NoValue(f"{what} {self.rows.elsewhere}")
+        return shape, dtype
 
     def blocks(self) -> Iterator[Array]:
-        shape, dtype = self._of_row
-        inner = self.cut.inner(self.cut.selection(shape, dtype.itemsize)).index
+        shape, dtype = self.of_row
+        inner = self.cut.inner(self.selection).index
         for part in self.rows.parts(self.cut.rows):
             block = stacked(part.values, shape, dtype)[(slice(None), *inner)]
             yield np.array(block if self.cut.is_stacked else block[0], order="C")
 
-    @cached_property
-    def _of_row(self) -> tuple[Shape, Dtype]:
-        """The shape of every value, and a type that holds all."""
-        declared = declared_dtype(self.rows.data_key)
-        shapes, found, fits, gap = list[Shape | None](), set[Dtype](), True, None
-        for part in self.rows.parts(self.looked_at):
-            numbers = self._numbers(part)
-            if gap is None and numbers.null_count + part.values.null_count:
-                gap = part.rows[_first_gap(part.values)]
-            if part.values.null_count < len(part.values):
-                values = numbers.drop_null().to_numpy(zero_copy_only=False)
-                shapes.append(row_shape(part.values.drop_null()))
-                found.add(values.dtype)
-                fits = fits and holds(declared, values)
-        shape = shapes[0] if shapes else value_shape(self.rows.data_key)
-        if shape is None or any(other != shape for other in shapes):
-            raise UnsupportedArray(f"Rows have different shapes. {self.rows.otherwise}")
-        dtype = declared if fits else np.result_type(*found)
-        if gap is not None and dtype.kind != "f":
-            raise NoValue(
-                f"{self.rows.called(gap)} has no value, and {dtype} none that says so. "
-                f"{self.rows.otherwise}"
-            )
-        return shape, dtype
-
     def _numbers(self, part: Part) -> pa.Array:
         numbers = leaves(part.values)
         if not is_numeric(numbers.type):
-            raise UnsupportedArray(f"Some values are texts or no numbers. {self.rows.otherwise}")
+            raise UnsupportedArray(f"Some values are texts or no numbers. {self.rows.elsewhere}")
         return numbers
 
 
@@ -308,27 +305,22 @@ class FileField(ArrayField):
     datums: those of the first rows, at least one; further: gives those of all other rows.
     """
 
-    data_key: DataKey
-    cut: Cut
     reader: ArrayReader
     datums: Sequence[Datum]
     further: Callable[[], Sequence[Datum]] = tuple
     head: bool = False
 
-    def layout(self) -> FieldLayout:
-        of_row, _ = self._first
-        selection = self.cut.selection(of_row.shape, of_row.dtype.itemsize)
-        return FieldLayout(
-            selection.shape, of_row.dtype, shape_warning(self.data_key, of_row.shape)
-        )
+    @property
+    def of_row(self) -> tuple[Shape, Dtype]:
+        layout, _ = self._first
+        return layout.shape, layout.dtype
 
     def blocks(self) -> Iterator[Array]:
-        of_row, values = self._first
-        selection = self.cut.selection(of_row.shape, of_row.dtype.itemsize)
+        layout, values = self._first
         if values is not None:
-            return iter([values.reshape(selection.shape)])
-        every, inner = [*self.datums, *self.further()], self.cut.inner(selection)
-        return self.reader.read(every, inner, of_row, stacked=self.cut.is_stacked).blocks
+            return iter([values.reshape(self.selection.shape)])
+        every, inner = [*self.datums, *self.further()], self.cut.inner(self.selection)
+        return self.reader.read(every, inner, layout, stacked=self.cut.is_stacked).blocks
 
     @cached_property
     def _first(self) -> tuple[Layout, Array | None]:
@@ -340,7 +332,7 @@ class FileField(ArrayField):
         return self.reader.glance(self.datums[0], self.cut.items, self.cut.axes)
 
 
-def _file_field(rows: FieldRows, cut: Cut, looked_at: range, *, head: bool) -> FileField:
+def _file_field(rows: Rows, cut: Cut, looked_at: range, *, head: bool) -> FileField:
     run = rows.stream.run
     events, ids = Events(run), list(_datum_ids(rows, looked_at))
 
@@ -358,7 +350,7 @@ def _file_field(rows: FieldRows, cut: Cut, looked_at: range, *, head: bool) -> F
     )
 
 
-def _datum_ids(rows: FieldRows, wanted: range) -> Iterator[str]:
+def _datum_ids(rows: Rows, wanted: range) -> Iterator[str]:
     for part in rows.parts(wanted):
         for row, value in zip(part.rows, part.values.to_pylist(), strict=True):
             if value is None:
@@ -366,7 +358,7 @@ def _datum_ids(rows: FieldRows, wanted: range) -> Iterator[str]:
             yield value
 
 
-def _datums(rows: FieldRows, events: Events, numbers: range, ids: Sequence[str]) -> list[Datum]:
+def _datums(rows: Rows, events: Events, numbers: range, ids: Sequence[str]) -> list[Datum]:
     found = recorded_datums(events, ids)
     for row, datum_id in zip(numbers, ids, strict=True):
         if datum_id not in found:

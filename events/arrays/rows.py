@@ -10,7 +10,6 @@ that their rows call for (row 0 is seq_num 1, row 1 is 2, …): then nothing was
 these are read.
 """
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple
 
@@ -27,7 +26,6 @@ from headers.descriptors import as_mapping
 from headers.mongo import CODEC
 from headers.streams import recorded_counts
 
-Event = Mapping[str, Any]
 MAX_REMEMBERED = 10_000
 _complete: dict[tuple[object, ...], int | None] = {}
 """Of complete runs, which do not change: by run, stop and stream, how many events there are; None
@@ -50,36 +48,56 @@ class Part(NamedTuple):
     values: pa.Array
 
 
-class FieldRows(ABC):
-    """The rows of one field of a stream. Close it to free what was read."""
+class Rows:
+    """The rows of one field of a stream. Close it to free what was read.
 
-    is_read: ClassVar[bool]
-    """are the values in memory already?"""
-    otherwise: ClassVar[str]
-    """where values are found that make no array"""
+    every: all of them, if they are there already.
+    """
 
-    def __init__(self, stream: Stream, field: str) -> None:
+    is_in_memory: ClassVar[bool] = False
+    elsewhere: ClassVar[str] = "Ask the table route for it (csv, json, arrow …)."
+    """where a caller finds values that make no array"""
+
+    def __init__(self, stream: Stream, field: str, every: Columns | None = None) -> None:
         self.stream = stream
         self.field = field
         self.data_key = stream.data_keys[field]
-        self._column = stream.field(field)
+        self._events = Events(stream.run)
+        self._every = every
+        self._some: tuple[int, Columns] | None = None
+        # A stop's uid may be anything, even what cannot be hashed.
+        stop = repr((stream.run.stop or {}).get("uid"))
+        self._key = (stream.run.catalog.name, stream.run.uid, stop, stream.name)
+        self._counted = None if every else self._count_if_regular()
+
+    def __len__(self) -> int:
+        return self._all().num_rows if self._counted is None else self._counted
 
     @property
-    @abstractmethod
     def axes(self) -> tuple[int, ...]:
-        """The lengths of the axes that rows add to those of a value: of rows, if there is one."""
+        """The lengths of the axes that the rows add to those of a value."""
+        return (len(self),)
+
+    def close(self) -> None:
+        for columns in (self._every, self._some and self._some[1]):
+            if columns:
+                columns.close()
 
     @property
     def dropped(self) -> int:
         """How many events were left out because a later one repeats their sequence number."""
-        return 0
+        return self._every.dropped if self._every is not None else 0
+
+    def called(self, row: int) -> str:
+        """What a caller knows a row as."""
+        return f"Row {row}"
 
     def hold(self, wanted: range) -> bool:
         """Read these rows. False if that showed that there are not as many rows as was thought."""
-        before = self.axes
+        before = len(self)
         if wanted:
             self._holding(wanted)
-        return self.axes == before
+        return len(self) == before
 
     def parts(self, wanted: range) -> Iterator[Part]:
         """The values of these rows in their order, some ten thousand at once."""
@@ -95,83 +113,6 @@ class FieldRows(ABC):
                 places = np.arange(rows.start, rows.stop, rows.step) - begin
                 yield Part(rows, array.take(pa.array(places)))
             begin += 0 if backwards else len(array)
-
-    @abstractmethod
-    def close(self) -> None: ...
-
-    @abstractmethod
-    def called(self, row: int) -> str:
-        """What a caller knows the row as."""
-
-    @abstractmethod
-    def _holding(self, wanted: range) -> tuple[int, Columns]:
-        """Columns that hold these rows, and the number of their first row."""
-
-
-class EventRow(FieldRows):
-    """A stream of one row: a single event, which has no axis of rows.
-
-    Its value is read as those of streams are, so that it gets the same type.
-    """
-
-    is_read = True
-    otherwise = "It is in the event document."
-
-    def __init__(self, stream: Stream, field: str, event: Event) -> None:
-        super().__init__(stream, field)
-        self._uid = event.get("uid")
-        value = as_mapping(event.get("data")).get(field)
-        raw = bson.encode({"data": {field: value}}, codec_options=CODEC)
-        self._columns = read_columns([raw], [self._column])
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return ()
-
-    def close(self) -> None:
-        self._columns.close()
-
-    def called(self, row: int) -> str:
-        return f"Event {self._uid}"
-
-    def _holding(self, wanted: range) -> tuple[int, Columns]:
-        return 0, self._columns
-
-
-class StreamRows(FieldRows):
-    """The rows of a stream, first axis = row."""
-
-    is_read = False
-    otherwise = "Ask the table route for it (csv, json, arrow …)."
-
-    def __init__(self, stream: Stream, field: str) -> None:
-        super().__init__(stream, field)
-        self._events = Events(stream.run)
-        self._every: Columns | None = None
-        self._some: tuple[int, Columns] | None = None
-        # A stop's uid may be anything, even what cannot be hashed.
-        stop = repr((stream.run.stop or {}).get("uid"))
-        self._key = (stream.run.catalog.name, stream.run.uid, stop, stream.name)
-        self._counted = self._count_if_regular()
-
-    def __len__(self) -> int:
-        return self._all().num_rows if self._counted is None else self._counted
-
-    @property
-    def axes(self) -> tuple[int, ...]:
-        return (len(self),)
-
-    def close(self) -> None:
-        for columns in (self._every, self._some and self._some[1]):
-            if columns:
-                columns.close()
-
-    @property
-    def dropped(self) -> int:
-        return self._every.dropped if self._every is not None else 0
-
-    def called(self, row: int) -> str:
-        return f"Row {row}"
 
     def _count_if_regular(self) -> int | None:
         """How many rows there are; None if only all events tell."""
@@ -190,10 +131,12 @@ class StreamRows(FieldRows):
     def _all(self) -> Columns:
         if self._every is None:
             batches = self._events.stream_batches(self.stream.uids)
-            self._every = read_columns(batches, [self._column], groups=self.stream.groups)
+            fields = [self.stream.field(self.field)]
+            self._every = read_columns(batches, fields, groups=self.stream.groups)
         return self._every
 
     def _holding(self, wanted: range) -> tuple[int, Columns]:
+        """Columns that hold these rows, and the number of their first row."""
         low, high = min(wanted[0], wanted[-1]), max(wanted[0], wanted[-1])
         if self._some:
             begin, some = self._some
@@ -215,7 +158,7 @@ class StreamRows(FieldRows):
         if times is None:
             return None
         raw = self._events.between(self.stream.uids, times[0], times[-1])
-        columns = read_columns([raw], [self._column])
+        columns = read_columns([raw], [self.stream.field(self.field)])
         numbers = pa.chunked_array(columns.column("seq_num"), pa.int64())
         if numbers.equals(pa.chunked_array([pa.array(range(first + 1, first + count + 1))])):
             return columns
@@ -237,6 +180,26 @@ class StreamRows(FieldRows):
                 _times.clear()
             _times[self._key] = times
         return None if times is None else times[first : first + count].tolist()
+
+
+class EventRow(Rows):
+    """One event as a stream of one row, which is read already and adds no axis.
+
+    Its value goes through the same reader as a stream's, and so gets the same type.
+    """
+
+    axes = ()
+    is_in_memory = True
+    elsewhere = "It is in the event document."
+
+    def __init__(self, stream: Stream, field: str, event: Mapping[str, Any]) -> None:
+        self._uid = event.get("uid")
+        value = as_mapping(event.get("data")).get(field)
+        raw = bson.encode({"data": {field: value}}, codec_options=CODEC)
+        super().__init__(stream, field, read_columns([raw], [stream.field(field)]))
+
+    def called(self, row: int) -> str:
+        return f"Event {self._uid}"
 
 
 def within(rows: range, low: int, high: int) -> range:
