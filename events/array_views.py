@@ -1,7 +1,7 @@
 """The routes that serve one field as an array, of a stream or of one event."""
 
-from collections.abc import Generator
-from contextlib import ExitStack, closing
+from collections.abc import Sequence
+from contextlib import ExitStack
 from typing import Any
 
 from django.conf import settings
@@ -14,8 +14,8 @@ from rest_framework.response import Response
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem
 from broker_site.timing import phase
-from events import field_arrays
-from events.arrays import (
+from events.arrays.fields import FieldLayout, NoValue, Unrecorded, field_of
+from events.arrays.formats import (
     COLOURS,
     FORMATS,
     ArrayFormat,
@@ -24,12 +24,10 @@ from events.arrays import (
     UnsupportedArray,
     array_headers,
 )
+from events.arrays.rows import EventRow, Rows, repeats_warning
 from events.columns.formats import ENCODERS
-from events.field_arrays import FieldArray, NoValue, Unrecorded
-from events.files.slices import OverBudget, SliceError, parse
+from events.files.slices import Item, OverBudget, SliceError, parse
 from events.renderers import offered
-from events.repositories import Events
-from events.rows import Rows, repeats_warning
 from events.sources import TABLE_FORMATS_OF_ARRAYS, better_as_table
 from events.stream import Stream
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
@@ -63,29 +61,27 @@ class ArrayView(StreamView):
         self,
         run: Run,
         etag: str | None,
-        array: FieldArray,
+        rows: Rows,
         name: str,
+        items: Sequence[Item],
         picture: Picture,
-        opened: ExitStack,
     ) -> HttpResponseBase:
-        """The array in the format asked for; its headers only, to HEAD.
+        """The slice of the field in the format asked for; its headers only, to HEAD.
 
-        opened: closed when the answer is sent.
+        rows: closed when the answer is sent.
         """
-        request = self.request
+        request, head = self.request, self.request.method == "HEAD"
         kind = FORMATS[request.accepted_renderer.format]
-        kind.check(array.shape, array.dtype)
-        headers = array_headers(array.shape, array.dtype)
-        if array.warning:
-            headers["Warning"] = array.warning
-        length = kind.length(array.shape, array.dtype)
-        if length is not None:
-            headers["Content-Length"] = str(length)
         filename = f"{name}.{kind.extension}"
-        if request.method == "HEAD":
-            return described(kind.media_type, etag, filename, **headers)
-        with phase("read"):
-            pieces = started(_pieces(kind, array, picture, opened.pop_all()))
+        with ExitStack() as opened:
+            opened.callback(rows.close)
+            with phase("select"):
+                field = field_of(rows, items, settings.RESPONSE_BYTES, head=head)
+                headers = _headers(kind, field.layout(), rows)
+            if head:
+                return described(kind.media_type, etag, filename, **headers)
+            with phase("read"):
+                pieces = started(field.encoded(kind, opened.pop_all(), picture))
         response = streamed(
             guarded(request, run, pieces), kind.media_type, etag=etag, filename=filename
         )
@@ -120,7 +116,7 @@ class StreamArrayView(ArrayView):
         """A field of all events of a stream as an array; its first axis is the event."""
         given = _given(request)
         chosen, field = Stream.with_field(self.run(key), stream, field)
-        column, stream = chosen.field(field), chosen.name
+        stream = chosen.name
         kind = request.accepted_renderer.format
         if kind in TABLE_FORMATS_OF_ARRAYS:
             return _as_table(request, key, chosen, field, kind, given)
@@ -128,14 +124,10 @@ class StreamArrayView(ArrayView):
         etag = etag_of([chosen.run], kind, stream, field, sorted(given.items()))
         if same := unchanged(request, etag):
             return same
-        budget, head = settings.RESPONSE_BYTES, request.method == "HEAD"
+        with phase("select"):
+            rows = Rows(chosen, field)
         name = safe_name(chosen.run.uid, stream, field)
-        with ExitStack() as opened:
-            with phase("select"):
-                rows = opened.enter_context(closing(Rows(chosen, column)))
-                array = field_arrays.of_stream(rows, chosen, field, items, budget, head=head)
-            array = array.with_warning(repeats_warning(rows.dropped) if rows.dropped else None)
-            return self.answer(chosen.run, etag, array, name, _picture(given), opened)
+        return self.answer(chosen.run, etag, rows, name, items, _picture(given))
 
 
 class EventArrayView(ArrayView):
@@ -152,12 +144,8 @@ class EventArrayView(ArrayView):
         etag = etag_of([run], request.accepted_renderer.format, uid, field, sorted(given.items()))
         if same := unchanged(request, etag):
             return same
-        with phase("select"):
-            key, budget = stream.data_keys[field], settings.RESPONSE_BYTES
-            head = request.method == "HEAD"
-            array = field_arrays.of_event(Events(run), event, key, field, items, budget, head=head)
-        name = safe_name(run.uid, uid, field)
-        return self.answer(run, etag, array, name, _picture(given), ExitStack())
+        rows, name = EventRow(stream, field, event), safe_name(run.uid, uid, field)
+        return self.answer(run, etag, rows, name, items, _picture(given))
 
 
 def _given(request: Request) -> dict[str, Any]:
@@ -169,11 +157,15 @@ def _given(request: Request) -> dict[str, Any]:
     return given
 
 
-def _pieces(
-    kind: ArrayFormat, array: FieldArray, picture: Picture, opened: ExitStack
-) -> Generator[bytes, None, None]:
-    with opened:
-        yield from kind.encode(array.read(), picture)
+def _headers(kind: ArrayFormat, layout: FieldLayout, rows: Rows) -> dict[str, str]:
+    """What an answer says of its array; refused if the format cannot hold it."""
+    kind.check(layout.shape, layout.dtype)
+    headers = array_headers(layout.shape, layout.dtype)
+    repeats = repeats_warning(rows.dropped) if rows.dropped else None
+    if warnings := ", ".join(filter(None, (layout.warning, repeats))):
+        headers["Warning"] = warnings
+    length = kind.length(layout.shape, layout.dtype)
+    return headers if length is None else headers | {"Content-Length": str(length)}
 
 
 def _picture(given: dict[str, Any]) -> Picture:

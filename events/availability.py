@@ -4,30 +4,31 @@ A field in files can, if the spec of the resource that its first event refers to
 catalog and installed. Where no event was recorded yet, nothing speaks against it.
 """
 
+from events.arrays.datums import datum_ids, external_fields
 from events.files.assets import installed_handlers
 from events.files.formats import is_native
-from events.filling import datum_ids, external_fields
 from events.repositories import Events
 from events.sources import Source, choose
+from headers.descriptors import Descriptor
 from headers.repositories import Run
-from headers.streams import stream_name, uids_of
-
-Field = tuple[str, str]
-"""stream and name of a field"""
+from headers.streams import uids_of
 
 
-def unavailable_fields(run: Run) -> set[Field]:
-    """The fields in files that cannot be served. Three commands, however many fields there are."""
+def unavailable_fields(run: Run) -> set[tuple[str, str]]:
+    """The fields in files that cannot be served, by stream and name.
+
+    Three commands, however many fields there are.
+    """
     specs = _specs(run)
     found = set()
-    for descriptor in run.descriptors:
-        for name in external_fields([descriptor])[str(descriptor.get("uid"))]:
-            spec = specs.get((str(descriptor.get("uid")), name))
-            key = descriptor["data_keys"][name]
+    for descriptor in map(Descriptor, run.descriptors):
+        for name in descriptor.external:
+            spec = specs.get((str(descriptor.uid), name))
+            key = descriptor.data_keys[name]
             source = choose(key, spec=spec or None, handlers=run.catalog.handlers).source
             recorded = spec is not None or source is Source.STREAM
             if recorded and (source is not Source.FILE or not _installed(spec)):
-                found.add((stream_name(descriptor), name))
+                found.add((descriptor.name, name))
     return found
 
 

@@ -19,7 +19,8 @@ import bson
 import numpy as np
 
 from broker_site.encoding import to_json
-from events.filling import Filling, datum_ids, external_fields
+from events.arrays.datums import datum_ids, external_fields
+from events.filling import Filling
 from events.repositories import Events, Reference
 from events.wire import MSGPACK, array_map, to_msgpack
 from headers.mongo import CODEC

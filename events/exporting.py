@@ -27,18 +27,19 @@ from typing import Any
 import h5py
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from broker_site.encoding import to_json
-from events.columns.columns import Columns, Field, read_columns
+from events.arrays.datums import array_reader, recorded_datums
+from events.arrays.frames import Allowance, frames_of, served_frames
+from events.arrays.values import is_numeric, leaves, row_shape, stacked
+from events.columns.columns import Columns, read_columns
 from events.files.assets import AssetError, Datum, RaggedEvents
 from events.files.reader import ArrayReader
-from events.filling import Allowance, array_reader, arrays_of, as_datum, served_arrays
 from events.left_out import DatumMissing, LeftOut
 from events.repositories import Events
 from events.stream import Stream
+from headers.descriptors import Descriptor, Doc, as_list, as_mapping
 from headers.repositories import Run
-from headers.streams import Doc, stream_name
 
 MEDIA_TYPE = "application/x-hdf5"
 SEND_BYTES = 2**20
@@ -76,12 +77,9 @@ def write_nexus(
     file.attrs.update({"NX_class": "NXroot", "default": "entry"})
     entry = _group(file, "entry", "NXentry")
     _describe(run, entry)
-    events = Events(run)
-    for name, descriptors in _streams(run).items():
-        stream = _StreamWriter(run, events, name, descriptors)
-        stream.serve_files(allowance, left_out, wanted)
-        group = stream.write(entry)
-        if "default" not in entry.attrs or name == "primary":
+    for stream in _streams(run):
+        group = _StreamWriter(stream, allowance, left_out, wanted).write(entry)
+        if "default" not in entry.attrs or stream.name == "primary":
             entry.attrs["default"] = group.name.rsplit("/", 1)[-1]
 
 
@@ -129,37 +127,32 @@ def _sample(start: Doc, group: h5py.Group) -> None:
             group[_unique(group, key)] = _text(value) if isinstance(value, str) else _json(value)
 
 
-def _streams(run: Run) -> dict[str, list[Doc]]:
+def _streams(run: Run) -> list[Stream]:
     found: dict[str, list[Doc]] = {}
-    for descriptor in run.descriptors:
-        if type(descriptor.get("uid")) is str:
-            found.setdefault(stream_name(descriptor), []).append(descriptor)
-    return found
+    for descriptor in map(Descriptor, run.descriptors):
+        if descriptor.uid is not None:
+            found.setdefault(descriptor.name, []).append(descriptor.document)
+    return [Stream(run, name, documents) for name, documents in found.items()]
 
 
 class _StreamWriter:
-    """One stream of a run, as NXdata."""
+    """One stream of a run, as NXdata; how files are read for it, see `export_nexus`."""
 
-    def __init__(self, run: Run, events: Events, name: str, descriptors: Sequence[Doc]) -> None:
-        self._run = run
-        self._events = events
-        self._name = name
-        self._uids = [str(descriptor["uid"]) for descriptor in descriptors]
-        self._groups = Stream(run, name, descriptors).groups
-        self._keys = dict(chain.from_iterable(_data_keys(doc).items() for doc in descriptors))
-        self._hints = _hinted(descriptors)
-
-    def serve_files(
-        self, allowance: Allowance, left_out: LeftOut, wanted: Callable[[], None]
+    def __init__(
+        self, stream: Stream, allowance: Allowance, left_out: LeftOut, wanted: Callable[[], None]
     ) -> None:
-        """How files are read for it; see `export_nexus`."""
+        self._stream = stream
+        self._run = stream.run
+        self._events = Events(stream.run)
+        self._keys = stream.data_keys
+        self._hints = list(dict.fromkeys(chain(*(doc.hinted for doc in stream.described))))
         self._allowance, self._left_out, self._wanted = allowance, left_out, wanted
 
     def write(self, entry: h5py.Group) -> h5py.Group:
-        group = _group(entry, _unique(entry, self._name), "NXdata")
-        fields = [Field.from_data_key(name, key) for name, key in self._keys.items()]
-        batches = self._events.stream_batches(self._uids)
-        with read_columns(batches, fields, groups=self._groups) as columns:
+        group = _group(entry, _unique(entry, self._stream.name), "NXdata")
+        batches = self._events.stream_batches(self._stream.uids)
+        fields = self._stream.fields(None)
+        with read_columns(batches, fields, groups=self._stream.groups) as columns:
             names = dict(zip(columns.schema.names, ["seq_num", "time", *self._keys], strict=True))
             written = {}
             for column, field in names.items():
@@ -173,7 +166,7 @@ class _StreamWriter:
         self, group: h5py.Group, columns: Columns, column: str, field: str
     ) -> h5py.Dataset | h5py.Group | None:
         """None for a field in files of which none can be served."""
-        key: Doc = self._keys.get(field, {})
+        key = self._keys.get(field, {})
         place = _unique(group, column)
         if key.get("external"):
             found = self._frames(group, place, columns, column, field)
@@ -205,7 +198,7 @@ class _StreamWriter:
                 group.pop(place, None)  # one by one, as far as they can be served
         one_each = _group(group, place, "NXcollection")
         rows = [row for row, datum in enumerate(datums) if datum is not None]
-        arrays = served_arrays(reader, held, self._allowance, field, self._left_out)
+        arrays = served_frames(reader, held, self._allowance, field, self._left_out)
         for row, array in zip(rows, arrays, strict=True):
             self._wanted()
             if array is not None:
@@ -228,7 +221,7 @@ class _StreamWriter:
         dataset = group.create_dataset(place, shape, layout.dtype, chunks=chunks)
         taken = self._allowance.taken
         try:
-            for row, array in enumerate(arrays_of(reader, datums, self._allowance)):
+            for row, array in enumerate(frames_of(reader, datums, self._allowance)):
                 self._wanted()
                 if array.shape != layout.shape:  # told by its handler only now
                     resource = datums[row].resource
@@ -240,15 +233,14 @@ class _StreamWriter:
         return dataset
 
     def _datums(self, ids: Sequence[str | None], field: str) -> list[Datum | None]:
-        references = self._events.references(id for id in ids if isinstance(id, str))
-        for missing in (id for id in ids if id is not None and id not in references):
+        known = recorded_datums(self._events, (id for id in ids if isinstance(id, str)))
+        for missing in (id for id in ids if id is not None and id not in known):
             self._left_out.add(field, DatumMissing(field, missing))
-        known = {id: as_datum(reference) for id, reference in references.items()}
         return [None if id is None else known.get(id) for id in ids]
 
     def _plot(self, group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> None:
         """What a viewer shows at first: the hinted detector over the scanned motors."""
-        axes = [name for name in _dimensions(self._run, self._name) if name in datasets]
+        axes = [name for name in _dimensions(self._run, self._stream.name) if name in datasets]
         axes = [name for name in axes if datasets[name].ndim == 1] or ["time"]
         signal = _signal(datasets, [*self._hints, *self._keys], axes)
         if signal is None:
@@ -282,35 +274,14 @@ def _signal(
     return None
 
 
-def _hinted(descriptors: Iterable[Doc]) -> list[str]:
-    """The fields that the devices' hints want to be plotted."""
-    found: dict[str, None] = {}
-    for descriptor in descriptors:
-        hints = descriptor.get("hints")
-        for hint in hints.values() if isinstance(hints, Mapping) else ():
-            fields = hint.get("fields") if isinstance(hint, Mapping) else None
-            for name in fields if isinstance(fields, list) else ():
-                if isinstance(name, str):
-                    found[name] = None
-    return list(found)
-
-
 def _dimensions(run: Run, stream: str) -> list[str]:
     """The fields that the plan's hints name as the stream's dimensions."""
-    hints = run.start.get("hints")
-    dimensions = hints.get("dimensions") if isinstance(hints, Mapping) else None
     found: list[str] = []
-    for dimension in dimensions if isinstance(dimensions, list) else ():
+    for dimension in as_list(as_mapping(run.start.get("hints")).get("dimensions")):
         match dimension:
             case [[*fields], name] if name == stream:
                 found += [field for field in fields[:1] if isinstance(field, str)]
     return found
-
-
-def _data_keys(descriptor: Doc) -> dict[str, Doc]:
-    keys = descriptor.get("data_keys")
-    found = keys.items() if isinstance(keys, Mapping) else ()
-    return {name: key for name, key in found if isinstance(key, Mapping)}
 
 
 # -- datasets --------------------------------------------------------------------------------
@@ -332,44 +303,19 @@ def _values(group: h5py.Group, place: str, columns: Columns, column: str) -> h5p
 def _layout(columns: Columns, column: str) -> tuple[tuple[int, ...], Any]:
     """Shape of one row and type of the dataset, from all rows."""
     declared = columns.schema.field(column).type
-    shapes = {_row_shape(array) for array in columns.column(column)}
-    leaf, depth = declared, 0
-    while pa.types.is_list(leaf):
-        leaf, depth = leaf.value_type, depth + 1
-    if not (pa.types.is_floating(leaf) or pa.types.is_integer(leaf) or pa.types.is_boolean(leaf)):
-        return (), TEXT
-    if depth and (len(shapes) != 1 or None in shapes):
+    leaf = leaves(pa.array([], declared)).type
+    shapes = {row_shape(array) for array in columns.column(column)}
+    if not is_numeric(leaf) or (leaf != declared and (len(shapes) != 1 or None in shapes)):
         return (), TEXT
     shape = next(iter(shapes), None) or ()
-    gaps = any(_leaf(array).null_count for array in columns.column(column))
+    gaps = any(leaves(array).null_count for array in columns.column(column))
     return shape, np.dtype("f8") if gaps else np.dtype(leaf.to_pandas_dtype())
-
-
-def _row_shape(array: pa.Array) -> tuple[int, ...] | None:
-    """Shape of every row of an array of nested lists, None if they differ."""
-    shape: list[int] = []
-    while pa.types.is_list(array.type):
-        lengths = pc.unique(pc.list_value_length(array))
-        if len(lengths) != 1 or not lengths[0].is_valid:
-            return None
-        shape.append(lengths[0].as_py())
-        array = array.flatten()
-    return tuple(shape)
-
-
-def _leaf(array: pa.Array) -> pa.Array:
-    while pa.types.is_list(array.type):
-        array = array.flatten()
-    return array
 
 
 def _numpy(array: pa.Array, shape: tuple[int, ...], kind: Any) -> Any:
     if kind is TEXT:
         return [_cell(value) for value in array.to_pylist()]
-    values = _leaf(array)
-    if kind == np.float64 and not pa.types.is_floating(values.type):
-        values = values.cast(pa.int64()).cast(pa.float64(), safe=False)
-    return values.to_numpy(zero_copy_only=False).astype(kind).reshape(len(array), *shape)
+    return stacked(array, shape, kind)
 
 
 def _cell(value: Any) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from events.files.assets import AssetError, OutsideDatabase
-from headers.streams import STREAM_REFERENCE, Doc
+from headers.descriptors import Descriptor, Doc, as_mapping
 
 MAX_NAMED = 10
 MAX_TEXT = 200
@@ -73,7 +73,6 @@ def _in_header(text: str) -> str:
 
 def note_outside(
     descriptors: Iterable[Doc],
-    externals: Mapping[str, frozenset[str]],
     events: Mapping[str, Doc],
     left_out: LeftOut,
     fields: frozenset[str] | None = None,
@@ -81,15 +80,11 @@ def note_outside(
     """Notes the fields that were recorded outside of this database: their data keys say
     ``STREAM:``, and an event (`events` has one of each descriptor, if there is one) has no value.
     """
-    for descriptor in descriptors:
-        uid = str(descriptor.get("uid"))
-        data = events.get(uid, {}).get("data")
-        for name in externals.get(uid, frozenset()):
-            external = str(descriptor["data_keys"][name]["external"])
-            absent = not isinstance(data, Mapping) or data.get(name) is None
-            absent = absent or left_out.refers_nowhere(name)
-            wanted = fields is None or name in fields
-            if external.startswith(STREAM_REFERENCE) and absent and wanted:
+    for descriptor in map(Descriptor, descriptors):
+        data = as_mapping(events.get(str(descriptor.uid), {}).get("data"))
+        for name in descriptor.outside:
+            is_absent = data.get(name) is None or left_out.refers_nowhere(name)
+            if is_absent and (fields is None or name in fields):
                 left_out.replace(name, OutsideDatabase(name))
 
 
@@ -100,8 +95,7 @@ def require_something(
     names = {
         name
         for descriptor in descriptors
-        if isinstance(keys := descriptor.get("data_keys"), Mapping)
-        for name in keys
+        for name in Descriptor(descriptor).data_keys
         if fields is None or name in fields
     }
     if left_out and all(name in left_out and name not in left_out.served for name in names):

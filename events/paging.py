@@ -7,7 +7,9 @@ from typing import Any
 from urllib.parse import quote
 
 from broker_site.cursors import read_cursor, write_cursor
-from events.filling import Allowance, Event, Externals, Filling
+from events.arrays.datums import Event, Externals
+from events.arrays.frames import Allowance
+from events.filling import Filling
 from events.left_out import LeftOut
 from events.repositories import Events, Place
 

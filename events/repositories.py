@@ -113,8 +113,8 @@ class Events:
     def _untimed_page(
         self, where: Filter, limit: int, after: Place | None, order: int
     ) -> list[Doc]:
-        beyond = {} if after is None else {"_id": {"$gt" if order > 0 else "$lt": after.id}}
-        return self._find(where | UNTIMED | beyond, {"_id": order}, limit)
+        behind = {} if after is None else {"_id": {"$gt" if order > 0 else "$lt": after.id}}
+        return self._find(where | UNTIMED | behind, {"_id": order}, limit)
 
     def _timed_page(
         self, where: Filter, limit: int, after: Place | None, backwards: bool
@@ -332,9 +332,9 @@ def _rising(times: Sequence[Any]) -> bool:
 def _behind(after: Place | None, backwards: bool) -> Filter:
     if after is None:
         return {"time": A_NUMBER}
-    bound, beyond = ("$lte", "$lt") if backwards else ("$gte", "$gt")
+    bound, strict = ("$lte", "$lt") if backwards else ("$gte", "$gt")
     # `time` is bounded on its own, for the index.
-    ties = [{"time": {beyond: after.time}}, {"_id": {beyond: after.id}}]
+    ties = [{"time": {strict: after.time}}, {"_id": {strict: after.id}}]
     return {"time": {bound: after.time, **ONE_NUMBER}, "$or": ties}
 
 

@@ -4,15 +4,14 @@ One table, `RULES`, read from top to bottom; the first rule that applies decides
 follow from what the wire formats cost, see docs/wire-formats.md.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-import numpy as np
-
+from events.data_keys import bytes_per_event, shape_of
 from events.files.assets import ALL_HANDLERS, OutsideDatabase, allowed
+from headers.descriptors import STREAM_REFERENCE
 
 SMALL_ARRAY_BYTES = 16 * 2**10
 """Up to here an array travels inside its event document; beyond, by the array route. So many bytes
@@ -20,9 +19,6 @@ of float64 take about 1 ms as JSON, less than a request of their own."""
 
 PAGE_EVENTS = 1_000
 """Up to here events are read as documents; a longer column is read as a table."""
-
-DEFAULT_ITEMSIZE = {"number": 8, "integer": 8, "boolean": 1, "string": 32, "array": 8}
-STREAM = "STREAM:"
 
 
 class Source(StrEnum):
@@ -61,7 +57,7 @@ class FieldFacts:
 
 
 @dataclass(frozen=True)
-class Rule:
+class SourceRule:
     """If `applies`, the values come from `source`, best through `route`."""
 
     applies: Callable[[FieldFacts], bool]
@@ -70,17 +66,23 @@ class Rule:
 
 
 RULES = (
-    Rule(lambda f: f.external.startswith(STREAM) and f.spec is None, Source.STREAM, Route.NONE),
-    Rule(
+    SourceRule(
+        lambda f: f.external.startswith(STREAM_REFERENCE) and f.spec is None,
+        Source.STREAM,
+        Route.NONE,
+    ),
+    SourceRule(
         lambda f: bool(f.external) and (f.spec is None or not allowed(f.spec, f.handlers)),
         Source.UNAVAILABLE,
         Route.NONE,
     ),
-    Rule(lambda f: bool(f.external), Source.FILE, Route.ARRAY),
-    Rule(lambda f: f.dtype == "array" and f.nbytes > SMALL_ARRAY_BYTES, Source.ARRAY, Route.ARRAY),
-    Rule(lambda f: f.dtype == "array", Source.ARRAY, Route.INLINE),
-    Rule(lambda f: f.events > PAGE_EVENTS, Source.SCALAR, Route.TABLE),
-    Rule(lambda f: True, Source.SCALAR, Route.INLINE),
+    SourceRule(lambda f: bool(f.external), Source.FILE, Route.ARRAY),
+    SourceRule(
+        lambda f: f.dtype == "array" and f.nbytes > SMALL_ARRAY_BYTES, Source.ARRAY, Route.ARRAY
+    ),
+    SourceRule(lambda f: f.dtype == "array", Source.ARRAY, Route.INLINE),
+    SourceRule(lambda f: f.events > PAGE_EVENTS, Source.SCALAR, Route.TABLE),
+    SourceRule(lambda f: True, Source.SCALAR, Route.INLINE),
 )
 
 
@@ -144,40 +146,3 @@ def require_available(key: str, choice: Choice) -> None:
     """
     if choice.source is Source.STREAM:
         raise OutsideDatabase(key)
-
-
-def shape_of(data_key: Mapping[str, Any]) -> tuple[int, ...]:
-    """The shape a data key declares; what is no length (null, text) counts as 0."""
-    declared = data_key.get("shape")
-    if not isinstance(declared, list | tuple):
-        return ()
-    return tuple(length if isinstance(length, int) and length >= 0 else 0 for length in declared)
-
-
-def bytes_per_event(data_key: Mapping[str, Any]) -> int:
-    """shape x itemsize as declared: an estimate.
-
-    Old descriptors end a shape with a wrong 0; no array has one, so it is left out.
-    """
-    lengths = [length for length in shape_of(data_key) if length]
-    return math.prod(lengths) * _itemsize(data_key)
-
-
-def _itemsize(data_key: Mapping[str, Any]) -> int:
-    default = DEFAULT_ITEMSIZE.get(str(data_key.get("dtype")), 8)
-    declared = data_key.get("dtype_numpy")
-    if not isinstance(declared, str):
-        return default
-    try:
-        return np.dtype(declared).itemsize or default
-    except (TypeError, ValueError, SyntaxError):
-        return default
-
-
-def shape_warning(data_key: Mapping[str, Any], found: tuple[int, ...]) -> str | None:
-    """Text for a ``Warning`` header if a file holds another shape than its data key declares."""
-    declared = shape_of(data_key)
-    if declared == found:
-        return None
-    text = f"an event has shape {list(found)}, its descriptor says {list(declared)}"
-    return f'199 - "{text}"'

@@ -7,8 +7,9 @@ from typing import Any
 
 from broker_site.encoding import to_json
 from events.columns.columns import Field
+from headers.descriptors import Descriptor, Doc
 from headers.repositories import Run
-from headers.streams import Doc, stream_name, uids_of
+from headers.streams import stream_name, uids_of
 
 BETWEEN = "/data/"
 MAX_NAMED = 50
@@ -44,6 +45,11 @@ class Stream:
             raise NoSuchName("stream", name, list({stream_name(doc) for doc in run.descriptors}))
         return cls(run, name, found)
 
+    @cached_property
+    def described(self) -> list[Descriptor]:
+        """The descriptors as they are read."""
+        return list(map(Descriptor, self.descriptors))
+
     @classmethod
     def with_field(cls, run: Run, name: str, field: str) -> tuple["Stream", str]:
         """The stream and the field that an address `name/data/field` means.
@@ -73,25 +79,22 @@ class Stream:
     @cached_property
     def data_keys(self) -> dict[str, Mapping[str, Any]]:
         """By field; of a field that several descriptors have, the last one tells."""
-        keys: dict[str, Mapping[str, Any]] = {}
-        for descriptor in self.descriptors:
-            declared = descriptor.get("data_keys")
-            for name, key in declared.items() if isinstance(declared, Mapping) else ():
-                keys[name] = key if isinstance(key, Mapping) else {}
-        return keys
+        return {name: key for doc in self.described for name, key in doc.data_keys.items()}
 
     @cached_property
     def groups(self) -> dict[str, int]:
         """Of each descriptor, by uid, the number of those with equal data keys.
 
-        A later one of them continues the sequence numbers of an earlier one. Others count anew.
+        A later one of them continues the sequence numbers of an earlier one. Others count anew:
+        descriptors a and c of field x, b of field y give ``{"a": 0, "b": 1, "c": 0}``. An event of
+        c with `seq_num` 1 then repeats the first one of a, and not that of b.
         """
         numbers: dict[bytes, int] = {}
         found = {}
-        for descriptor in self.descriptors:
-            keys = to_json(sorted(_comparable(descriptor.get("data_keys"))))
-            if type(uid := descriptor.get("uid")) is str:
-                found[uid] = numbers.setdefault(keys, len(numbers))
+        for descriptor in self.described:
+            keys = to_json(sorted(_comparable(descriptor.data_keys)))
+            if descriptor.uid is not None:
+                found[descriptor.uid] = numbers.setdefault(keys, len(numbers))
         return found
 
     def field(self, name: str) -> Field:
@@ -111,11 +114,9 @@ class Stream:
         return [self.field(name) for name in (self.data_keys if names is None else names)]
 
 
-def _comparable(data_keys: object) -> list[tuple[str, str]]:
+def _comparable(data_keys: Mapping[str, Doc]) -> list[tuple[str, str]]:
     """What makes data keys equal: their names, and type, shape and place of their values."""
-    items = data_keys.items() if isinstance(data_keys, Mapping) else ()
     return [
         (name, repr([key.get(part) for part in ("dtype", "shape", "external")]))
-        for name, key in items
-        if isinstance(key, Mapping)
+        for name, key in data_keys.items()
     ]

@@ -16,11 +16,11 @@ from broker_site.connection import while_wanted
 from broker_site.parameters import Parameters, also_by_post, named
 from broker_site.problems import Problem
 from broker_site.timing import phase
+from events.arrays.rows import repeats_warning
 from events.columns.columns import read_columns
 from events.columns.formats import ENCODERS
 from events.renderers import offered
 from events.repositories import Events
-from events.rows import repeats_warning
 from events.sources import better_as_array
 from events.stream import NoSuchName, Stream
 from events.streaming import (

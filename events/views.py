@@ -18,22 +18,18 @@ from broker_site.parameters import Parameters, Texts, also_by_post, named
 from broker_site.problems import RETRY, Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
+from events.arrays.datums import Externals, external_fields
+from events.arrays.frames import Allowance, TooLarge
 from events.documents import WRITERS, Emission
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.reader import ReaderBusy
-from events.filling import (
-    Allowance,
-    Externals,
-    Filling,
-    TooLarge,
-    TooMuchInline,
-    external_fields,
-)
+from events.filling import Filling, TooMuchInline
 from events.left_out import DatumMissing, LeftOut, note_outside, require_something
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
+from headers.descriptors import Descriptor
 from headers.lists import MAX_PAGE, page_link
 from headers.repositories import Run
 from headers.streams import uids_of
@@ -155,7 +151,7 @@ class EventListView(EventView):
             sources = [events for events, _ in page.events]
             results, left_out = _filled(sources, results, externals, root)
             by_descriptor = {str(event.get("descriptor")): event for event in results}
-            note_outside(descriptors, externals, by_descriptor, left_out, fields)
+            note_outside(descriptors, by_descriptor, left_out, fields)
             require_something(descriptors, left_out, fields)
             headers = {"Warning": left_out.warning()} if left_out else {}
         content = {
@@ -276,14 +272,14 @@ def whole_run(run: Run, each: int) -> Filling:
     nbytes = filling.survey(list(firsts.values()), events.counts())
     if nbytes > settings.RESPONSE_BYTES:
         raise TooLarge(nbytes, settings.RESPONSE_BYTES)
-    note_outside(run.descriptors, externals, firsts, filling.left_out)
+    note_outside(run.descriptors, firsts, filling.left_out)
     require_something(run.descriptors, filling.left_out)
     return filling
 
 
 def _chosen_fields(fields: list[str] | None, descriptors: Iterable[Doc]) -> frozenset[str] | None:
     """The data keys asked for; None for all."""
-    known = {name for doc in descriptors for name in doc.get("data_keys") or ()}
+    known = {name for doc in descriptors for name in Descriptor(doc).data_keys}
     names = named(fields, known)
     if names is None:
         return None

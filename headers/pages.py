@@ -17,6 +17,7 @@ from rest_framework.request import Request
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem
 from headers import lists, views
+from headers.descriptors import Descriptor, as_mapping
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
 from headers.metadata_tree import tree
 from headers.plotting import BASELINE, field_kind, holds_text, is_undescribed, plot_plan
@@ -215,14 +216,13 @@ def _typed(run: Run, stream: dict[str, Any]) -> dict[str, Any]:
     keys: dict[str, Any] = {}
     own = [doc for doc in run.descriptors if doc.get("uid") in stream["descriptors"]]
     for descriptor in own:
-        keys |= descriptor.get("data_keys") or {}
+        keys |= Descriptor(descriptor).data_keys
     fields = {
         name: field | {"dtype_numpy": keys[name].get("dtype_numpy")}
         for name, field in stream["fields"].items()
     }
     if undescribed := [name for name, field in fields.items() if is_undescribed(field)]:
-        data = any_event(run, uids_of(own)).get("data")
-        values = data if isinstance(data, dict) else {}
+        values = as_mapping(any_event(run, uids_of(own)).get("data"))
         for name in undescribed:
             fields[name]["holds_text"] = holds_text(values.get(name))
     return stream | {"fields": fields}

@@ -4,8 +4,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
+from headers.descriptors import Descriptor, as_list, as_mapping
 from headers.repositories import Run
-from headers.streams import stream_name
 
 Kind = Literal["number", "text", "line", "image", "unavailable"]
 NUMBERS = ("number", "integer", "boolean")
@@ -80,7 +80,7 @@ def plot_plan(run: Run, stream: Mapping[str, Any]) -> dict[str, Any] | None:
 def _dimensions(start: Mapping[str, Any], stream: str) -> list[list[str]]:
     """The fields of each dimension that the plan scanned in this stream, slowest first."""
     found = []
-    for dimension in _list(_mapping(start.get("hints")).get("dimensions")):
+    for dimension in as_list(as_mapping(start.get("hints")).get("dimensions")):
         match dimension:
             case [[str(), *_] as names, str(where)] if where == stream:
                 found.append([name for name in names if isinstance(name, str)])
@@ -89,14 +89,13 @@ def _dimensions(start: Mapping[str, Any], stream: str) -> list[list[str]]:
 
 def _fields_of_motors(run: Run) -> set[str]:
     """What the devices read that the plan moved: also those moved along with the first one."""
-    motors = {name for name in _list(run.start.get("motors")) if isinstance(name, str)}
+    motors = {name for name in as_list(run.start.get("motors")) if isinstance(name, str)}
     return {
         field
         for descriptor in run.descriptors
-        for device, fields in _mapping(descriptor.get("object_keys")).items()
+        for device, fields in Descriptor(descriptor).object_keys.items()
         if device in motors
-        for field in _list(fields)
-        if isinstance(field, str)
+        for field in fields
     }
 
 
@@ -104,13 +103,8 @@ def _signals(
     descriptors: Iterable[Mapping[str, Any]], stream: str, numbers: list[str], scanned: set[str]
 ) -> list[str]:
     """Measured numbers, the hinted ones if any; the ring current only if there is no other."""
-    hinted = [
-        name
-        for descriptor in descriptors
-        if stream_name(descriptor) == stream
-        for hint in _mapping(descriptor.get("hints")).values()
-        for name in _list(_mapping(hint).get("fields"))
-    ]
+    own = (doc for doc in map(Descriptor, descriptors) if doc.name == stream)
+    hinted = {name for descriptor in own for name in descriptor.hinted}
     measured = [name for name in numbers if name not in scanned]
     signals = [name for name in measured if not _RING_CURRENT.search(name)]
     chosen = [name for name in signals if name in hinted] or signals or measured
@@ -118,13 +112,5 @@ def _signals(
 
 
 def _planned(start: Mapping[str, Any]) -> list[int] | None:
-    shape = _list(start.get("shape"))
+    shape = as_list(start.get("shape"))
     return shape if len(shape) == 2 and all(type(n) is int and n > 0 for n in shape) else None
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, list | tuple) else []

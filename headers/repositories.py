@@ -13,6 +13,7 @@ from pymongo.cursor import Cursor
 from pymongo.errors import OperationFailure
 
 from headers.catalogs import Catalog
+from headers.descriptors import Descriptor
 from headers.mongo import (
     CatalogUnavailable,
     Doc,
@@ -23,7 +24,6 @@ from headers.mongo import (
 )
 from headers.queries import DESCRIPTORS, STOP, Query, mentions
 from headers.selection import starting_with
-from headers.streams import outside_fields, stream_name
 from policies.rule.access import Access
 from policies.rule.conditions import NOTHING, Filter, conjunction
 
@@ -257,9 +257,9 @@ class Runs:
 def count_events(run: Run) -> dict[str, int]:
     """How many events each stream of the run has, counted in the database."""
     streams = {
-        descriptor["uid"]: stream_name(descriptor)
-        for descriptor in run.descriptors
-        if type(descriptor.get("uid")) is str
+        descriptor.uid: descriptor.name
+        for descriptor in map(Descriptor, run.descriptors)
+        if descriptor.uid is not None
     }
     pipeline: list[Doc] = [
         {"$match": {"descriptor": {"$in": list(streams)}}},
@@ -279,9 +279,9 @@ def referenced_fields(run: Run) -> set[tuple[str, str]]:
     their descriptor refers all the same; by descriptor uid and name.
     """
     outside = {
-        descriptor["uid"]: outside_fields(descriptor)
-        for descriptor in run.descriptors
-        if type(descriptor.get("uid")) is str and outside_fields(descriptor)
+        descriptor.uid: descriptor.outside
+        for descriptor in map(Descriptor, run.descriptors)
+        if descriptor.uid is not None and descriptor.outside
     }
     if not outside:
         return set()

@@ -23,15 +23,17 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from django.conf import settings
 
-from events.filling import datum_ids, external_bytes, external_fields
+from events.arrays.datums import datum_ids, external_fields
+from events.data_keys import bytes_per_event
 from events.repositories import Events
-from events.sources import Choice, bytes_per_event, choose
+from events.sources import Choice, choose
 from headers.catalogs import Catalog
+from headers.descriptors import Descriptor, Doc
 from headers.index.catch_up import fresh_index
 from headers.index.keys import id_of
 from headers.index.listing import Listing, Wanted
 from headers.repositories import Run, Runs
-from headers.streams import Doc, recorded_counts, stream_name
+from headers.streams import recorded_counts, stream_name
 from policies.rule.access import Access
 
 MAX_RUNS = 100_000
@@ -124,7 +126,7 @@ class _Use:
         if seconds := duration(run):
             self.rates.append(events / seconds)
             self.seconds_bytes.append(events / seconds * (inline + external))
-        for name in _data_keys(descriptor):
+        for name in Descriptor(descriptor).data_keys:
             known = self.latest.get(name)
             if known is None or run.start["time"] >= known[0].start["time"]:
                 self.latest[name] = run, descriptor
@@ -177,9 +179,15 @@ def duration(run: Run) -> float | None:
     return float(end - begin)
 
 
+def external_bytes(descriptor: Doc) -> int:
+    """Bytes in files of one event, as the data keys declare them."""
+    keys = Descriptor(descriptor).data_keys.values()
+    return sum(bytes_per_event(key) for key in keys if key.get("external"))
+
+
 def inline_bytes(descriptor: Doc) -> int:
     """Bytes of an event's values that are in the event document, as declared."""
-    keys = _data_keys(descriptor).values()
+    keys = Descriptor(descriptor).data_keys.values()
     return sum(bytes_per_event(key) for key in keys if not key.get("external"))
 
 
@@ -224,19 +232,13 @@ def _choices(latest: Mapping[str, tuple[Run, Doc]], events: int) -> dict[str, Ch
     specs = {uid: _specs(run, doc) for uid, (run, doc) in newest.items()}
     return {
         name: choose(
-            _data_keys(descriptor)[name],
+            Descriptor(descriptor).data_keys[name],
             spec=specs[str(descriptor.get("uid"))].get(name),
             handlers=run.catalog.handlers,
             events=events,
         )
         for name, (run, descriptor) in latest.items()
     }
-
-
-def _data_keys(descriptor: Doc) -> dict[str, Doc]:
-    keys = descriptor.get("data_keys")
-    found = keys.items() if isinstance(keys, Mapping) else ()
-    return {name: key for name, key in found if isinstance(key, Mapping)}
 
 
 def _specs(run: Run, descriptor: Doc) -> dict[str, str]:

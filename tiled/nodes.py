@@ -3,7 +3,7 @@
 Every node below a catalog is made from a Run, which only `Runs(catalog, access)` gives.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -13,6 +13,7 @@ import numpy as np
 
 from events.stream import NoSuchName, Stream
 from headers.catalogs import Catalog
+from headers.descriptors import as_mapping
 from headers.repositories import Run
 from headers.streams import stream_name
 from tiled import sources
@@ -260,11 +261,10 @@ class ValuesNode(Node):
         return found | ({"units_string": units} if isinstance(units, str) else {})
 
     def _object_of(self, name: str) -> str | None:
-        for descriptor in self.stream.descriptors:
-            keys = descriptor.get("object_keys")
-            for device, fields in keys.items() if isinstance(keys, dict) else ():
-                if isinstance(fields, list) and name in fields:
-                    return str(device)
+        for descriptor in self.stream.described:
+            for device, fields in descriptor.object_keys.items():
+                if name in fields:
+                    return device
         return None
 
 
@@ -277,9 +277,8 @@ class ConfigurationNode(Node):
     @property
     def names(self) -> list[str]:
         found: dict[str, None] = {}
-        for descriptor in self.stream.descriptors:
-            configuration = descriptor.get("configuration")
-            found |= dict.fromkeys(configuration if isinstance(configuration, dict) else ())
+        for descriptor in self.stream.described:
+            found |= dict.fromkeys(descriptor.configuration)
         return [name for name in found if "/" not in name]
 
     def child(self, name: str) -> Node:
@@ -300,15 +299,11 @@ class DeviceNode(Node):
         return {"attrs": {}}
 
     @cached_property
-    def _recorded(self) -> list[dict[str, Any]]:
+    def _recorded(self) -> list[Mapping[str, Any]]:
         device = self.path[-1]
         part = "timestamps" if self.path[-2] == "config_timestamps" else "data"
-        found = []
-        for descriptor in self.stream.descriptors:
-            values = (descriptor.get("configuration") or {}).get(device)
-            recorded = values.get(part) if isinstance(values, dict) else None
-            found.append(recorded if isinstance(recorded, dict) else {})
-        return found
+        devices = (doc.configuration.get(device, {}) for doc in self.stream.described)
+        return [as_mapping(values.get(part)) for values in devices]
 
     @property
     def names(self) -> list[str]:

@@ -1,6 +1,5 @@
 """What the adapters take from the other apps: values of streams as numpy arrays."""
 
-import math
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
@@ -13,15 +12,14 @@ from numpy.typing import NDArray
 
 from broker_site.encoding import to_json
 from broker_site.problems import Problem
-from events import field_arrays
-from events.arrays import FORMATS, Picture, UnsupportedArray
+from events.arrays.fields import NoValue, Unrecorded, field_of
+from events.arrays.formats import FORMATS, UnsupportedArray
+from events.arrays.rows import Rows
 from events.columns.columns import read_columns
-from events.field_arrays import FieldArray, NoValue, Unrecorded, declared_dtype
+from events.data_keys import declared_dtype, is_array, shape_of
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.slices import Item, resolve
 from events.repositories import Events
-from events.rows import Rows
-from events.sources import shape_of
 from events.stream import Stream
 
 Array = NDArray[Any]
@@ -32,7 +30,7 @@ NOT_SERVED = (AssetError, OutsideDatabase, NoValue, Unrecorded)
 def is_column(stream: Stream, field: str) -> bool:
     """Is the field declared to have one value an event, which stands in the event itself?"""
     key = stream.data_keys[field]
-    return not key.get("external") and key.get("dtype") != "array"
+    return not key.get("external") and not is_array(key)
 
 
 def columns(stream: Stream, names: Sequence[str], *, timestamps: bool) -> dict[str, Array]:
@@ -78,16 +76,15 @@ def shape_and_dtype(stream: Stream, field: str) -> tuple[tuple[int, ...], np.dty
 
     None: its values are no array.
     """
-    with closing(Rows(stream, stream.field(field))) as rows:
+    with closing(Rows(stream, field)) as rows:
         try:
-            array = field_arrays.of_stream(rows, stream, field, (), sys.maxsize, head=True)
+            layout = field_of(rows, (), sys.maxsize, head=True).layout()
         except UnsupportedArray:
             return None
         except NOT_SERVED:
-            key = stream.data_keys[field]
-            shape = (len(rows), *(size or 0 for size in shape_of(key)))
-            return shape, declared_dtype(key)
-        return array.shape, array.dtype
+            key = rows.data_key
+            return (*rows.axes, *shape_of(key)), declared_dtype(key)
+        return layout.shape, layout.dtype
 
 
 def slice_of(
@@ -95,16 +92,10 @@ def slice_of(
 ) -> tuple[int, Generator[bytes, None, None]]:
     """Number of bytes of a part of an array field, and they: little-endian in C order."""
     with ExitStack() as opened:
-        rows = opened.enter_context(closing(Rows(stream, stream.field(field))))
-        budget = settings.RESPONSE_BYTES
-        array: FieldArray = field_arrays.of_stream(rows, stream, field, items, budget, head=False)
-        size = math.prod(array.shape) * array.dtype.itemsize
-        return size, _pieces(array, opened.pop_all())
-
-
-def _pieces(array: FieldArray, opened: ExitStack) -> Generator[bytes, None, None]:
-    with opened:
-        yield from FORMATS["octet-stream"].encode(array.read(), Picture())
+        rows = opened.enter_context(closing(Rows(stream, field)))
+        found = field_of(rows, items, settings.RESPONSE_BYTES)
+        size = found.layout().nbytes
+        return size, found.encoded(FORMATS["octet-stream"], opened.pop_all())
 
 
 def part_of(array: Array, items: Sequence[Item]) -> Array:

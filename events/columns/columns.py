@@ -18,8 +18,8 @@ own tabular writer names it. Rows keep the order of the events read.
 - A missing key, and an explicit null, is a null in its row. An external field holds the datum id.
 
 Events of one descriptor nearly always share one byte layout, so the values are read as strided
-numpy views once every byte that is not a value is known to equal the first document's (`Layout`);
-documents of rare layouts are decoded one by one, with the same result.
+numpy views once every byte that is not a value is known to equal the first document's
+(`ByteLayout`); documents of rare layouts are decoded one by one, with the same result.
 """
 
 import json
@@ -40,15 +40,15 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.errors import InvalidBSON
 from numpy.typing import NDArray
 
-from events.columns.layouts import Bytes, Layout, Nulls, Pieces, Source, int32
+from events.columns.layouts import ByteLayout, Bytes, Nulls, Pieces, ValuePath, int32
 
 MEMORY_BYTES = 16 * 2**20
 CHUNK_BYTES = 2**20  # smaller raw batches are joined: each chunk costs some fixed time
-DESCRIPTOR = Source("", "", "descriptor", pa.string())
+DESCRIPTOR = ValuePath("", "", "descriptor", pa.string())
 LAYOUT_ROWS = 16  # parsing a layout costs about as much as decoding this many documents
 RARE_LAYOUTS = 4  # given up after so many that few documents share
 
-Rows = NDArray[np.int64]
+RowNumbers = NDArray[np.int64]
 
 _NUMBERS = (pa.bool_(), pa.int64(), pa.float64())
 _DECLARED = {"number": pa.float64(), "integer": pa.int64(), "boolean": pa.bool_()}
@@ -92,13 +92,13 @@ class Field:
         return _DECLARED.get(self.dtype, pa.string())
 
 
-def _sources(fields: Sequence[Field], timestamps: bool) -> list[Source]:
+def _sources(fields: Sequence[Field], timestamps: bool) -> list[ValuePath]:
     names = [field.name for field in fields]
     if repeated := sorted(name for name, count in Counter(names).items() if count > 1):
         raise ValueError(f"fields asked for more than once: {', '.join(repeated)}")
     sources = [
-        Source("seq_num", "", "seq_num", pa.int64()),
-        Source("time", "", "time", pa.float64()),
+        ValuePath("seq_num", "", "seq_num", pa.int64()),
+        ValuePath("time", "", "time", pa.float64()),
     ]
     taken = {"seq_num", "time"}
     # A field whose own name is free keeps it, whatever order the fields are asked for in.
@@ -108,7 +108,7 @@ def _sources(fields: Sequence[Field], timestamps: bool) -> list[Source]:
         while column in taken or (column in free and (within, column) != ("data", key)):
             column = f"_{column}"
         taken.add(column)
-        sources.append(Source(column, within, key, default))
+        sources.append(ValuePath(column, within, key, default))
 
     for wanted in fields:
         add(wanted.name, "data", wanted.name, wanted.arrow_type)
@@ -224,11 +224,11 @@ def _cast(array: pa.Array, to: pa.DataType) -> pa.Array:
 class _Part(NamedTuple):
     """Values of the given rows of a chunk, all of one stored type."""
 
-    rows: Rows
+    rows: RowNumbers
     values: pa.Array
 
 
-def _offsets(data: bytes) -> tuple[Rows, Rows]:
+def _offsets(data: bytes) -> tuple[RowNumbers, RowNumbers]:
     """Where the documents begin and how long they are."""
     first = int32(data, 0)
     if first >= 5 and len(data) % first == 0:
@@ -246,7 +246,7 @@ def _offsets(data: bytes) -> tuple[Rows, Rows]:
     return offsets, np.diff(offsets, append=len(data))
 
 
-def _same_length(data: bytes, offsets: Rows, length: int) -> Bytes:
+def _same_length(data: bytes, offsets: RowNumbers, length: int) -> Bytes:
     """The documents at these offsets, shape (documents, length); a view if they are adjacent."""
     start = int(offsets[0])
     if int(offsets[-1]) - start == (len(offsets) - 1) * length:
@@ -259,7 +259,7 @@ def _same_length(data: bytes, offsets: Rows, length: int) -> Bytes:
 class _Chunk:
     """Collects, for the documents of one chunk, each column's values by stored type."""
 
-    def __init__(self, data: bytes, sources: Sequence[Source]) -> None:
+    def __init__(self, data: bytes, sources: Sequence[ValuePath]) -> None:
         self.data = data
         self.sources = sources
         self.offsets, self.lengths = _offsets(data)
@@ -283,13 +283,13 @@ class _Chunk:
         values = pa.concat_arrays([part.values for part in parts])
         return values.take(pa.array(where, mask=where < 0))
 
-    def _view_length(self, length: int) -> Rows:
+    def _view_length(self, length: int) -> RowNumbers:
         """View what shares a common layout; returns the rows that do not."""
         rows = np.flatnonzero(self.lengths == length)
         rare, allowed = 0, min(RARE_LAYOUTS, 1 + len(rows) // 128)
         while len(rows) >= LAYOUT_ROWS and rare < allowed:
             documents = _same_length(self.data, self.offsets[rows], length)
-            layout = Layout.of(documents[0].tobytes(), self.sources)
+            layout = ByteLayout.of(documents[0].tobytes(), self.sources)
             matching = layout.matches(documents)
             self._view(layout, rows, documents, matching)
             rare += int(np.count_nonzero(matching) < max(LAYOUT_ROWS, len(rows) // 32))
@@ -297,7 +297,7 @@ class _Chunk:
         return rows
 
     def _view(
-        self, layout: Layout, rows: Rows, documents: Bytes, matching: NDArray[np.bool_]
+        self, layout: ByteLayout, rows: RowNumbers, documents: Bytes, matching: NDArray[np.bool_]
     ) -> None:
         if not matching.all():
             rows, documents = rows[matching], documents[matching]
@@ -315,10 +315,10 @@ class _Chunk:
             if array is not None:
                 self._add(column, rows, array)
 
-    def _add(self, column: int, rows: Rows, values: pa.Array) -> None:
+    def _add(self, column: int, rows: RowNumbers, values: pa.Array) -> None:
         self.parts[column].setdefault(values.type, []).append(_Part(rows, values))
 
-    def _decode(self, rows: Rows) -> None:
+    def _decode(self, rows: RowNumbers) -> None:
         """The slow way."""
         ends = self.offsets + self.lengths
         raw = b"".join([self.data[self.offsets[row] : ends[row]] for row in rows])
@@ -328,7 +328,7 @@ class _Chunk:
             values = [p.get(source.key) if isinstance(p, dict) else None for p in parents]
             self._add_values(column, rows, values)
 
-    def _add_values(self, column: int, rows: Rows, values: list[Any]) -> None:
+    def _add_values(self, column: int, rows: RowNumbers, values: list[Any]) -> None:
         classes = list(map(type, values))
         for cls in set(classes) - {type(None)}:
             places = [place for place, found in enumerate(classes) if found is cls]
@@ -340,7 +340,7 @@ class _Chunk:
             else:
                 self._add(column, at, pa.array(map(_text, found), pa.string()))
 
-    def _add_lists(self, column: int, rows: Rows, values: list[list[Any]]) -> None:
+    def _add_lists(self, column: int, rows: RowNumbers, values: list[list[Any]]) -> None:
         places: dict[pa.DataType, list[int]] = {}
         for place, value in enumerate(values):
             places.setdefault(_list_type(value) or pa.string(), []).append(place)
@@ -440,7 +440,7 @@ class Columns:
     dropped: how many these were.
     """
 
-    def __init__(self, sources: Sequence[Source], groups: Mapping[str, int]) -> None:
+    def __init__(self, sources: Sequence[ValuePath], groups: Mapping[str, int]) -> None:
         self._groups = groups if len(set(groups.values())) > 1 else {}
         # Whose event a row is, is only looked at where it matters; it is no column of the table.
         self._read_sources = [*sources, DESCRIPTOR] if self._groups else sources
@@ -548,6 +548,7 @@ class Columns:
     def _last_of_each(self) -> list[NDArray[np.bool_]]:
         """Per chunk the rows whose sequence number no later row repeats; backwards, from the last.
 
+        Of two chunks with the numbers 1 2 and 2 3, the first keeps its 1 and the second both.
         Takes a byte a number between the lowest and the highest; only where they are sparse, the
         numbers themselves.
         """
@@ -568,7 +569,7 @@ class Columns:
         return keeps[::-1]
 
 
-def _normal(source: Source, pieces: Pieces) -> Pieces:
+def _normal(source: ValuePath, pieces: Pieces) -> Pieces:
     normal = {"seq_num": _seq_num, "time": _time}.get(source.key)
     return normal(pieces) if normal else pieces
 

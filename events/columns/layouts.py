@@ -20,7 +20,7 @@ Pieces = dict[pa.DataType, pa.Array]
 """Values of one column by the type they were stored with; each of full length, null elsewhere."""
 
 
-class Source(NamedTuple):
+class ValuePath(NamedTuple):
     """Where a column's values are in an event: `key` of the subdocument `within` (``""``: top)."""
 
     column: str
@@ -158,7 +158,7 @@ def _array_slot(document: bytes, array: _Element, mask: Bytes) -> _Numbers | Non
 
 
 @dataclass(frozen=True)
-class Layout:
+class ByteLayout:
     """The bytes that documents must share for their values to be at the same places.
 
     mask: 0xFF for bytes that must equal `document`'s, shape (length,). slots: one a source, or
@@ -170,7 +170,7 @@ class Layout:
     slots: list[_Slot] | None
 
     @classmethod
-    def of(cls, document: bytes, sources: Sequence[Source]) -> Self:
+    def of(cls, document: bytes, sources: Sequence[ValuePath]) -> Self:
         mask = np.full(len(document), 0xFF, np.uint8)
         found: dict[str, dict[bytes, _Element]] = {"": {}}
         for element in _elements(document, 0):

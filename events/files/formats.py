@@ -42,7 +42,7 @@ SHORT_ROW = 256
 Array = NDArray[Any]
 
 
-class Events(Protocol):
+class ResourceEvents(Protocol):
     """The events that one resource serves."""
 
     @property
@@ -606,7 +606,7 @@ def is_native(spec: str) -> bool:
     return spec in HDF5_SPECS or spec in OTHER_SPECS
 
 
-def open_events(resource: Resource, roots: Roots) -> Events:
+def open_events(resource: Resource, roots: Roots) -> ResourceEvents:
     """What serves the events of this resource.
 
     Raises
@@ -620,7 +620,7 @@ def open_events(resource: Resource, roots: Roots) -> Events:
     return OTHER_SPECS.get(resource.spec, HandlerEvents)(resource, path, roots)
 
 
-OTHER_SPECS: Mapping[str, Callable[[Resource, str, Roots], Events]] = {
+OTHER_SPECS: Mapping[str, Callable[[Resource, str, Roots], ResourceEvents]] = {
     "AD_TIFF": TiffEvents,
     "NPY_SEQ": NpyEvents,
 }

@@ -40,7 +40,7 @@ from events.files.assets import (
 )
 from events.files.confinement import confine, open_files
 from events.files.formats import (
-    Events,
+    ResourceEvents,
     audit_opens,
     close_leaked,
     expect,
@@ -62,7 +62,7 @@ class Reader:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
-        self._open: dict[tuple[object, ...], Events] = {}
+        self._open: dict[tuple[object, ...], ResourceEvents] = {}
         self._roots: Roots | None = None
         self.exhausted = False
 
@@ -97,7 +97,7 @@ class Reader:
                 return self._read(request)
             case Glance():
                 return self._glance(request)
-        return _told(self._describe(request))
+        return _as_answer(self._describe(request))
 
     def _keep_only_opened_under(self, roots: Roots) -> None:
         # A file that others may read is not to be found open by those who may not: HDF5 would share
@@ -129,7 +129,7 @@ class Reader:
 
     def _glance(self, request: Glance) -> Answer:
         layout = self._describe(request)
-        answer = _told(layout)
+        answer = _as_answer(layout)
         with suppress(SliceError):  # the web worker will say so
             axes = resolve(request.items, (*request.before, *layout.shape)).axes
             inner = Selection(axes[len(request.before) :])
@@ -152,7 +152,7 @@ class Reader:
             done += len(datums)
         return {"nbytes": out.nbytes}
 
-    def _events(self, resource: Resource, request: Describe) -> Events:
+    def _events(self, resource: Resource, request: Describe) -> ResourceEvents:
         path = request.roots.locate(resource)
         key = (resource, path, _state_of(path))
         if key not in self._open:
@@ -162,7 +162,7 @@ class Reader:
         return self._open[key]
 
 
-def _told(layout: Layout) -> Answer:
+def _as_answer(layout: Layout) -> Answer:
     return {"shape": layout.shape, "dtype": layout.dtype.str, "chunks": layout.chunks}
 
 

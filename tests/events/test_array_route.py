@@ -20,7 +20,7 @@ from PIL import Image
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from events import rows
+from events.arrays import rows
 from headers.mongo import database
 from tests.conftest import Actor, Commands
 from tests.documents import EPOCH, Doc, Recorder
@@ -562,6 +562,48 @@ def test_a_value_that_an_event_lacks_is_told(acting_as: Actor, recorder: Recorde
         for n, field in ((1, "x"), (2, "x"), (1, "y"), (1, "z"))
     ]
     assert statuses == [200, 409, 406, 404]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [["a", "b"], [[1, 2], [3]], [[1, 2], None], [{"a": 1}], {"a": 1}],
+    ids=["texts", "ragged", "a list is missing", "documents", "document"],
+)
+def test_abuse_case_12_what_is_no_array_of_numbers_is_refused(
+    value: Any, acting_as: Actor, recorder: Recorder
+) -> None:
+    key = {"dtype": "array", "shape": [2], "source": "x"}
+    run, _ = recorded(recorder, {"x": key}, [{"x": value}])
+    client = acting_as("alice")
+    for url in (array_url(run, "x"), f"/api/v1/events/{event_of(recorder, run, 1)}/data/x/"):
+        assert client.get(url).status_code == 406
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        (NUMBER, 3),
+        ({"dtype": "integer", "source": "x"}, 1.5),
+        ({"dtype": "boolean", "source": "x"}, True),
+        ({"dtype": "array", "shape": [2], "source": "x"}, [1.5, None]),
+        (
+            {"dtype": "array", "shape": [2, 2], "dtype_numpy": "<u2", "source": "x"},
+            [[1, 2], [3, 4]],
+        ),
+        ({"dtype": "array", "shape": [9], "external": "FILE:", "source": "x"}, [1, 2]),
+    ],
+)
+def test_an_event_is_what_its_row_of_the_stream_is(
+    key: Doc, value: Any, acting_as: Actor, recorder: Recorder
+) -> None:
+    run, _ = recorded(recorder, {"x": key}, [{"x": value}])
+    client, event = acting_as("alice"), event_of(recorder, run, 1)
+    of_event = client.get(f"/api/v1/events/{event}/data/x/", {"format": "npy"})
+    of_stream = client.get(array_url(run, "x"), {"format": "npy", "slice": "0"})
+    assert of_event.status_code == of_stream.status_code == 200
+    assert b"".join(of_event) == b"".join(of_stream)
+    for header in ("Warning", "X-Array-Shape", "X-Array-Dtype", "Content-Length"):
+        assert of_event.get(header) == of_stream.get(header)
 
 
 def test_fields_may_have_any_name(acting_as: Actor, recorder: Recorder) -> None:

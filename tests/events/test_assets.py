@@ -24,7 +24,7 @@ from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 from ophyd.sim import NumpySeqHandler
 
-from events.arrays import gather
+from events.arrays.formats import gather
 from events.files import reader as reader_module
 from events.files.assets import (
     AssetError,
@@ -720,7 +720,7 @@ def test_reading_a_large_stack_takes_the_memory_of_a_few_blocks(data: Path) -> N
     write_h5(data / "a.h5", frames(200, 512, 512), chunks=(1, 512, 512))
     script = """
 import resource as limits, sys
-from events.arrays import FORMATS
+from events.arrays.formats import FORMATS
 from events.files.assets import Datum, Resource, Roots
 from events.files.reader import ArrayReader, pool_for
 from events.files.slices import whole

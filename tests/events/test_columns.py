@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from events.columns import columns as module
 from events.columns import layouts
 from events.columns.columns import Columns, Field, read_columns
-from events.columns.layouts import Layout
+from events.columns.layouts import ByteLayout
 
 Event = dict[str, Any]
 
@@ -256,7 +256,7 @@ def test_what_is_not_asked_for_may_differ() -> None:
 
 def test_one_changed_byte_outside_of_the_values_is_another_layout() -> None:
     document = bson.encode(event(1, 1.0, det=2.0))
-    layout = Layout.of(document, module._sources([Field("det")], timestamps=False))
+    layout = ByteLayout.of(document, module._sources([Field("det")], timestamps=False))
     documents = np.frombuffer(document * len(document), np.uint8).reshape(-1, len(document)).copy()
     np.fill_diagonal(documents, np.diagonal(documents) + 1)
     identity = 12 + 37 + 37  # _id, uid, descriptor

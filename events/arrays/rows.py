@@ -1,22 +1,29 @@
-"""The rows of a stream, by number: which events are read for which of them.
+"""The rows of a field, by number: which events are read for which of them.
 
 A row is an event, one for each `seq_num` (the last by time), in the order of time: as the table
-has them. Which events are repeated is only certain when all are read. So all are, unless a run is
-complete, its stop document counts as many events as there are, and those asked for have the
-sequence numbers that their rows call for: then nothing was repeated, and only these are read.
+has them. Events whose (time, seq_num) are (1.0, 1), (2.0, 2), (3.0, 1), (4.0, 3) make three rows:
+row 0 is seq_num 2, row 1 is seq_num 1 as recorded at 3.0, row 2 is seq_num 3.
+
+Which events are repeated is only certain when all are read. So all are, unless a run is complete,
+its stop document counts as many events as there are, and those asked for have the sequence numbers
+that their rows call for (row 0 is seq_num 1, row 1 is 2, …): then nothing was repeated, and only
+these are read.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, NamedTuple
 
+import bson
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from events.columns.columns import Columns, Field, read_columns
+from events.columns.columns import Columns, read_columns
 from events.repositories import Events
 from events.sources import PAGE_EVENTS
 from events.stream import Stream
+from headers.descriptors import as_mapping
+from headers.mongo import CODEC
 from headers.streams import recorded_counts
 
 MAX_REMEMBERED = 10_000
@@ -42,21 +49,34 @@ class Part(NamedTuple):
 
 
 class Rows:
-    """The rows of one field of a stream. Close it to free what was read."""
+    """The rows of one field of a stream. Close it to free what was read.
 
-    def __init__(self, stream: Stream, field: Field) -> None:
-        self._stream = stream
-        self._field = field
+    every: all of them, if they are there already.
+    """
+
+    is_in_memory: ClassVar[bool] = False
+    elsewhere: ClassVar[str] = "Ask the table route for it (csv, json, arrow …)."
+    """where a caller finds values that make no array"""
+
+    def __init__(self, stream: Stream, field: str, every: Columns | None = None) -> None:
+        self.stream = stream
+        self.field = field
+        self.data_key = stream.data_keys[field]
         self._events = Events(stream.run)
-        self._every: Columns | None = None
+        self._every = every
         self._some: tuple[int, Columns] | None = None
         # A stop's uid may be anything, even what cannot be hashed.
         stop = repr((stream.run.stop or {}).get("uid"))
         self._key = (stream.run.catalog.name, stream.run.uid, stop, stream.name)
-        self._counted = self._count_if_regular()
+        self._counted = None if every else self._count_if_regular()
 
     def __len__(self) -> int:
         return self._all().num_rows if self._counted is None else self._counted
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """The lengths of the axes that the rows add to those of a value."""
+        return (len(self),)
 
     def close(self) -> None:
         for columns in (self._every, self._some and self._some[1]):
@@ -67,6 +87,10 @@ class Rows:
     def dropped(self) -> int:
         """How many events were left out because a later one repeats their sequence number."""
         return self._every.dropped if self._every is not None else 0
+
+    def called(self, row: int) -> str:
+        """What a caller knows a row as."""
+        return f"Row {row}"
 
     def hold(self, wanted: range) -> bool:
         """Read these rows. False if that showed that there are not as many rows as was thought."""
@@ -92,7 +116,7 @@ class Rows:
 
     def _count_if_regular(self) -> int | None:
         """How many rows there are; None if only all events tell."""
-        run, name = self._stream.run, self._stream.name
+        run, name = self.stream.run, self.stream.name
         recorded = recorded_counts(run.stop, [name])
         if recorded is None:
             return None
@@ -100,14 +124,15 @@ class Rows:
             counts = self._events.counts()
             if len(_complete) >= MAX_REMEMBERED:
                 _complete.clear()
-            found = sum(counts.get(uid, 0) for uid in self._stream.uids)
+            found = sum(counts.get(uid, 0) for uid in self.stream.uids)
             _complete[self._key] = found if found == recorded[name] else None
         return _complete[self._key]
 
     def _all(self) -> Columns:
         if self._every is None:
-            batches = self._events.stream_batches(self._stream.uids)
-            self._every = read_columns(batches, [self._field], groups=self._stream.groups)
+            batches = self._events.stream_batches(self.stream.uids)
+            fields = [self.stream.field(self.field)]
+            self._every = read_columns(batches, fields, groups=self.stream.groups)
         return self._every
 
     def _holding(self, wanted: range) -> tuple[int, Columns]:
@@ -132,8 +157,8 @@ class Rows:
         times = self._times_of(first, count)
         if times is None:
             return None
-        raw = self._events.between(self._stream.uids, times[0], times[-1])
-        columns = read_columns([raw], [self._field])
+        raw = self._events.between(self.stream.uids, times[0], times[-1])
+        columns = read_columns([raw], [self.stream.field(self.field)])
         numbers = pa.chunked_array(columns.column("seq_num"), pa.int64())
         if numbers.equals(pa.chunked_array([pa.array(range(first + 1, first + count + 1))])):
             return columns
@@ -145,11 +170,11 @@ class Rows:
         """When these events were recorded; None if that is not certain."""
         total = len(self)
         if total > SHORT:
-            return self._events.times(self._stream.uids, first, count)
+            return self._events.times(self.stream.uids, first, count)
         try:
             times = _times[self._key]
         except KeyError:
-            found = self._events.times(self._stream.uids, 0, total)
+            found = self._events.times(self.stream.uids, 0, total)
             times = None if found is None else np.array(found, np.float64)
             if len(_times) >= MAX_SHORT:
                 _times.clear()
@@ -157,8 +182,31 @@ class Rows:
         return None if times is None else times[first : first + count].tolist()
 
 
+class EventRow(Rows):
+    """One event as a stream of one row, which is read already and adds no axis.
+
+    Its value goes through the same reader as a stream's, and so gets the same type.
+    """
+
+    axes = ()
+    is_in_memory = True
+    elsewhere = "It is in the event document."
+
+    def __init__(self, stream: Stream, field: str, event: Mapping[str, Any]) -> None:
+        self._uid = event.get("uid")
+        value = as_mapping(event.get("data")).get(field)
+        raw = bson.encode({"data": {field: value}}, codec_options=CODEC)
+        super().__init__(stream, field, read_columns([raw], [stream.field(field)]))
+
+    def called(self, row: int) -> str:
+        return f"Event {self._uid}"
+
+
 def within(rows: range, low: int, high: int) -> range:
-    """Those of the rows that are at least `low` and less than `high`."""
+    """Those of the rows that are at least `low` and less than `high`.
+
+    Of rows 10, 8, 6, 4, those in 5 ≤ row < 9 are 8, 6.
+    """
     if rows.step > 0:
         begin, end = low - rows.start, high - rows.start
         return rows[max(0, -(-begin // rows.step)) : max(0, -(-end // rows.step))]

@@ -143,24 +143,6 @@ def array_headers(shape: Shape, dtype: Dtype) -> dict[str, str]:
     }
 
 
-def array_of(values: Any) -> ArrayData:
-    """Values that are in memory already (a document's list, a scalar, an array).
-
-    Raises
-    ------
-    UnsupportedArray
-        Strings, nulls, nested lists of unequal length.
-    """
-    try:
-        array = np.asarray(values)
-    except ValueError as error:
-        raise UnsupportedArray("Lists of unequal length are no array; ask for json.") from error
-    if not is_served(array.dtype):
-        raise UnsupportedArray(f"Values of type {array.dtype} cannot be served as an array.")
-    little = np.array(array, array.dtype.newbyteorder("<"), order="C", copy=None)
-    return ArrayData(array.shape, little.dtype, iter([little]))
-
-
 def gather(data: ArrayData) -> Array:
     """The whole array in memory."""
     out = np.empty(data.shape, data.dtype)
