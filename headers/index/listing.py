@@ -163,8 +163,8 @@ class Listing:
         return list(islice(self._ordered(wanted, ordering, after, limit), limit))
 
     def newest(self, number: int) -> Entry | None:
-        """The run that is the number-th newest, from 1."""
-        rows = self._ordered(Wanted(), "-time", None, number)
+        """The run that is the number-th newest, from 1, of those with a uid."""
+        rows = self._ordered(Wanted(also=Q(uid__isnull=False)), "-time", None, number)
         return next(islice(rows, number - 1, number), None)
 
     def starting_with(self, prefix: str) -> list[str]:
