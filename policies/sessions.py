@@ -79,7 +79,7 @@ class AccessToken(CheckedTimes, jwt_tokens.AccessToken):
     pass
 
 
-class RefreshToken(CheckedTimes, jwt_tokens.RefreshToken):
+class RefreshToken(CheckedTimes, jwt_tokens.RefreshToken):  # type: ignore[misc]  # its two bases
     access_token_class = AccessToken
 
 
