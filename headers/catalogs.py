@@ -110,12 +110,12 @@ class FileProposal(CheckedText):
             raise ValueError("needs exactly one group, around the proposal")
 
 
-class _Place(msgspec.Struct, forbid_unknown_fields=True):
+class _ProposalKey(msgspec.Struct, forbid_unknown_fields=True):
     path: PathOfProposal
     pattern: PatternOfProposal | None = None
 
 
-class _Table(msgspec.Struct, forbid_unknown_fields=True):
+class _CatalogTable(msgspec.Struct, forbid_unknown_fields=True):
     """What `[catalogs.NAME]` may hold."""
 
     title: Annotated[str, msgspec.Meta(min_length=1)]
@@ -123,7 +123,7 @@ class _Table(msgspec.Struct, forbid_unknown_fields=True):
     metadata: MongoURI
     assets: MongoURI
     timezone: TimezoneName
-    proposal: list[_Place] = []
+    proposal: list[_ProposalKey] = []
     root_map: dict[str, str] = {}
     allowed_roots: tuple[str, ...] = ()
     handlers: frozenset[str] = frozenset()
@@ -144,7 +144,7 @@ def load_catalogs(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[
 def _catalog(name: str, content: Any, environ: Mapping[str, str]) -> Catalog:
     if not NAME.fullmatch(name):
         raise CatalogsError(f"catalogs.{name}: a name has letters, digits, '_' and '-' only")
-    table = checked(content, _Table, f"catalogs.{name}", CatalogsError, environ)
+    table = checked(content, _CatalogTable, f"catalogs.{name}", CatalogsError, environ)
     places = tuple(ProposalPath(place.path, place.pattern) for place in table.proposal)
     parsed = {
         "timezone": ZoneInfo(table.timezone),

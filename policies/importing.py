@@ -50,38 +50,38 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
                 _refuse_repeats(key, value)
 
 
-class _User(_Entry):
+class _UserEntry(_Entry):
     username: Username
     email: Email | UnsetType = UNSET
     is_staff: bool | UnsetType = UNSET
 
 
-class _Beamline(_Entry):
+class _BeamlineEntry(_Entry):
     name: Identifier
     title: ShortText | UnsetType = UNSET
     staff: list[Username] | UnsetType = UNSET
 
 
-class _Member(_Entry):
+class _MemberEntry(_Entry):
     username: Username
     role: Role | UnsetType = UNSET
     expires: Moment | UnsetType = UNSET
 
 
-class _Proposal(_Entry):
+class _ProposalEntry(_Entry):
     proposal_id: Identifier
     title: Text | UnsetType = UNSET
     beamlines: list[Identifier] | UnsetType = UNSET
     public_from: Moment | UnsetType = UNSET
     proprietary: bool | UnsetType = UNSET
     locked: bool | UnsetType = UNSET
-    members: list[_Member] | UnsetType = UNSET
+    members: list[_MemberEntry] | UnsetType = UNSET
 
 
 class _File(_Entry):
-    users: list[_User] = []
-    beamlines: list[_Beamline] = []
-    proposals: list[_Proposal] = []
+    users: list[_UserEntry] = []
+    beamlines: list[_BeamlineEntry] = []
+    proposals: list[_ProposalEntry] = []
 
 
 def _refuse_repeats(key: str, items: list[Any]) -> None:

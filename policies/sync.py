@@ -85,7 +85,7 @@ class OptionalUsername(Username):
             super().check(value)
 
 
-class _Person(msgspec.Struct):
+class _FeedPerson(msgspec.Struct):
     """What is null counts as left out; keys that we do not know are ignored."""
 
     username: OptionalUsername | None = None
@@ -93,16 +93,16 @@ class _Person(msgspec.Struct):
     is_pi: bool | None = None
 
 
-class _Proposal(msgspec.Struct):
+class _FeedProposal(msgspec.Struct):
     proposal_id: Identifier
     title: str | None = None
     instruments: list[Any] | None = None
     cycles: list[Any] | None = None
-    users: list[_Person] | None = None
+    users: list[_FeedPerson] | None = None
 
 
 class _Feed(msgspec.Struct):
-    proposals: list[_Proposal]
+    proposals: list[_FeedProposal]
 
 
 class _DataSessions(msgspec.Struct):
@@ -187,7 +187,7 @@ def _proposals(raw: Any, where: str) -> list[SourceProposal]:
     return [_proposal(proposal) for proposal in feed.proposals]
 
 
-def _proposal(raw: _Proposal) -> SourceProposal:
+def _proposal(raw: _FeedProposal) -> SourceProposal:
     people = [user for user in raw.users or () if user.username]
     cycles = [cycle for cycle in raw.cycles or () if isinstance(cycle, str)]
     return SourceProposal(
@@ -233,7 +233,7 @@ def sync_proposals(
     """Makes the synced memberships those of the source. SyncRefused beyond the threshold."""
     wanted = {proposal.proposal_id: proposal for proposal in proposals}
     with transaction.atomic():
-        with audit.because("proposal sync"), audit.in_bulk():
+        with audit.with_reason("proposal sync"), audit.in_bulk():
             changes = _apply(wanted, max_ended_percent)
         transaction.set_rollback(dry_run)
     return changes
@@ -294,7 +294,7 @@ def sync_person(user: User, proposal_ids: frozenset[str]) -> Changes:
     """Makes one person's synced memberships those of their data sessions, at known proposals."""
     changes = Changes()
     known = Proposal.objects.filter(proposal_id__in=proposal_ids)
-    with transaction.atomic(), audit.because("proposal sync"):
+    with transaction.atomic(), audit.with_reason("proposal sync"):
         memberships = {m.proposal.proposal_id: m for m in _of(user)}
         for proposal in known:
             there = memberships.pop(proposal.proposal_id, None)

@@ -37,11 +37,11 @@ from policies.signin.second_factor import password_is_enough
 from policies.tokens import (
     MAX_TOKENS,
     Limits,
-    beyond,
     longest,
     make_token,
-    not_written_by,
     revoke_token,
+    unreadable,
+    unwritable,
 )
 
 SECOND_FACTOR = (
@@ -58,7 +58,7 @@ class Credentials(serializers.Serializer[Any]):
     password = serializers.CharField(max_length=1000, trim_whitespace=False)
 
 
-class RefreshToken(serializers.Serializer[Any]):
+class RenewalRequest(serializers.Serializer[Any]):
     refresh = serializers.CharField(max_length=5000)
 
 
@@ -141,7 +141,7 @@ class NewSession(Credentials):
         return asdict(begin_session(authenticated(self.context["request"], attrs)))
 
 
-class RenewedSession(RefreshToken):
+class RenewedSession(RenewalRequest):
     """Turns a refresh token into new tokens; using a spent one ends the session."""
 
     def validate(self, attrs: dict[str, str]) -> dict[str, Any]:
@@ -166,7 +166,7 @@ class TokenView(SessionTokensView):
     serializer_class = NewSession
 
 
-@extend_schema_view(post=extend_schema(request=RefreshToken, responses={200: TOKENS}))
+@extend_schema_view(post=extend_schema(request=RenewalRequest, responses={200: TOKENS}))
 class TokenRefreshView(SessionTokensView):
     """New tokens for a refresh token. Using a spent one ends the session."""
 
@@ -221,7 +221,11 @@ class APITokenListView(APIView):
         """The caller's API tokens that are not revoked, newest first."""
         Parameters.of(request)
         return Response(
-            {"next": None, "previous": None, "results": [told(t) for t in tokens_of(request)]}
+            {
+                "next": None,
+                "previous": None,
+                "results": [token_summary(t) for t in tokens_of(request)],
+            }
         )
 
     @extend_schema(request=NewAPIToken, responses={201: dict[str, Any]})
@@ -230,12 +234,12 @@ class APITokenListView(APIView):
         Parameters.of(request)
         given = NewAPIToken(data=request.data)
         given.is_valid(raise_exception=True)
-        asked = dict(given.validated_data)
-        name, lifetime = asked.pop("name"), timedelta(seconds=asked.pop("expires_in"))
-        limits = Limits(**asked)
+        wanted = dict(given.validated_data)
+        name, lifetime = wanted.pop("name"), timedelta(seconds=wanted.pop("expires_in"))
+        limits = Limits(**wanted)
         check_within_rights(request, limits, lifetime)
         token, text = make_token(owner(request), name, limits, lifetime)
-        return Response(told(token) | {"token": text}, status=201)
+        return Response(token_summary(token) | {"token": text}, status=201)
 
 
 class APITokenView(APIView):
@@ -258,7 +262,7 @@ def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -
     if lifetime > longest(user):
         days = user.max_token_days
         raise Problem(400, f"expires_in: at most {days * DAY} seconds ({days} days) for you.")
-    if unknown := beyond(user, access_for(request), limits.proposals or ()):
+    if unknown := unreadable(user, access_for(request), limits.proposals or ()):
         raise Problem(400, f"proposals: you may not read {', '.join(unknown)}.")
     if APIToken.Scope.WRITE in limits.scopes:
         _check_may_write(user, limits)
@@ -269,7 +273,7 @@ def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -
 def _check_may_write(user: User, limits: Limits) -> None:
     if limits.catalogs is None:
         raise Problem(400, f"catalogs: name those that {APIToken.Scope.WRITE} is for.")
-    if others := not_written_by(user, limits.catalogs):
+    if others := unwritable(user, limits.catalogs):
         raise Problem(
             400,
             f"scopes: {APIToken.Scope.WRITE} for {', '.join(others)} takes staff of its beamline"
@@ -288,7 +292,7 @@ def owner(request: Request) -> User:
     return request.user
 
 
-def told(token: APIToken) -> dict[str, Any]:
+def token_summary(token: APIToken) -> dict[str, Any]:
     """What is shown of a token after it has been made."""
     names = "id name key scopes proposals catalogs allowed_ips created expires last_used"
     return {name: getattr(token, name) for name in names.split()}
@@ -311,7 +315,9 @@ class WhoAmIView(APIView):
                 "proposals": _proposals(known, request.auth),
                 "beamlines": _beamlines(known, request.auth),
                 "authenticated_by": _method(request),
-                "token": told(request.auth) if isinstance(request.auth, APIToken) else None,
+                "token": token_summary(request.auth)
+                if isinstance(request.auth, APIToken)
+                else None,
             }
         )
 

@@ -297,5 +297,10 @@ def test_each_key_of_a_policies_file_is_documented_and_in_the_example() -> None:
 
 def _accepted() -> set[str]:
     """The keys that the importer knows."""
-    kinds = [importing._File, importing._User, importing._Beamline, importing._Proposal]
-    return {key for kind in [*kinds, importing._Member] for key in kind.__struct_fields__}
+    kinds = [
+        importing._File,
+        importing._UserEntry,
+        importing._BeamlineEntry,
+        importing._ProposalEntry,
+    ]
+    return {key for kind in [*kinds, importing._MemberEntry] for key in kind.__struct_fields__}
