@@ -213,6 +213,7 @@ SIMPLE_JWT = {
     "SIGNING_KEY": JWT_KEY,
     "ISSUER": "data-broker-service",
     "AUDIENCE": "data-broker-service",
+    "USER_ID_CLAIM": "sub",
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=14),
 }

@@ -74,7 +74,7 @@ class ReadRun(Protocol):
 
 
 @dataclass
-class Read:
+class ReadRecord:
     """What an event about runs says, and the runs that were read: (catalog, uid, proposal)."""
 
     fields: dict[str, Any]
@@ -91,7 +91,7 @@ def record(kind: AuditEvent.Kind, **fields: Any) -> None:
 
 def record_soon(kind: AuditEvent.Kind, request: HttpRequest, **fields: Any) -> None:
     """Writes an event within a few seconds, whatever becomes of this process short of a kill."""
-    trail.put(Read(_told(kind, request, **fields)))
+    trail.put(ReadRecord(_told(kind, request, **fields)))
 
 
 def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) -> None:
@@ -99,7 +99,7 @@ def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) ->
     if not _user(request).pk:
         return  # Nobody in particular reads what is public, and nothing else.
     told = [(run.catalog.name, str(run.uid), run.proposal or "") for run in runs]
-    trail.put(Read(_told(Kind.READ, request, **fields), told))
+    trail.put(ReadRecord(_told(Kind.READ, request, **fields), told))
 
 
 def note_runs(runs: Iterable[ReadRun]) -> None:
@@ -121,7 +121,7 @@ def take_over() -> None:
 
 
 @contextmanager
-def because(reason: str) -> Iterator[None]:
+def with_reason(reason: str) -> Iterator[None]:
     """Changes to policies within are recorded with this reason."""
     token = _reason.set(reason)
     try:
@@ -420,19 +420,19 @@ failed_sign_ins = Bound(each=100, together=500, seconds=60)
 """In each process. The lockout bounds those of one network, but somebody may have thousands."""
 
 
-def left_out(at_once: bool = False) -> list[Read]:
+def left_out(at_once: bool = False) -> list[ReadRecord]:
     """Events that tell how many were left out, of the windows that have ended."""
     kinds = {Kind.REFUSED: anonymous_refusals, Kind.SIGN_IN_FAILED: failed_sign_ins}
     told = ((kind, bound.left_out(at_once=at_once)) for kind, bound in kinds.items())
     return [_left_out(kind, counts) for kind, counts in told if counts]
 
 
-def _left_out(kind: AuditEvent.Kind, counts: Counter[str]) -> Read:
+def _left_out(kind: AuditEvent.Kind, counts: Counter[str]) -> ReadRecord:
     details = {"left out": counts.total(), "networks": dict(counts.most_common())}
     only = next(iter(counts)) if len(counts) == 1 else OTHERS
     address = {} if only == OTHERS else {"address": only}
     fields = {"kind": kind, "time": timezone.now(), "result": "left out", "details": details}
-    return Read(fields | address)
+    return ReadRecord(fields | address)
 
 
 def _sent(request: HttpRequest, response: HttpResponseBase) -> int | None:
@@ -450,7 +450,7 @@ def _names_a_run(request: HttpRequest) -> bool:
 # -- Writing ---------------------------------------------------------------------------------
 
 
-def write(reads: Sequence[Read]) -> None:
+def write(reads: Sequence[ReadRecord]) -> None:
     """Stores events; those about public runs alone are left out."""
     proposals = {proposal for read in reads for _, _, proposal in read.runs}
     public = _public(proposals)
@@ -467,7 +467,7 @@ def _public(proposals: set[str]) -> set[str]:
     return set(rows.values_list("proposal_id", flat=True))
 
 
-def _restricted(read: Read, public: set[str]) -> AuditEvent | None:
+def _restricted(read: ReadRecord, public: set[str]) -> AuditEvent | None:
     runs = [run for run in read.runs if run[2] not in public]
     if read.runs and not runs:
         return None
@@ -488,20 +488,20 @@ class Trail:
 
     def __init__(
         self,
-        write: Callable[[Sequence[Read]], None],
+        write: Callable[[Sequence[ReadRecord]], None],
         capacity: int = CAPACITY,
         seconds: float = SECONDS,
-        more: Callable[[bool], list[Read]] = lambda _: [],
+        more: Callable[[bool], list[ReadRecord]] = lambda _: [],
     ) -> None:
         self._write = write
         self._more = more
         self._seconds = seconds
-        self._waiting: queue.Queue[Read] = queue.Queue(capacity)
+        self._waiting: queue.Queue[ReadRecord] = queue.Queue(capacity)
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def put(self, read: Read) -> None:
+    def put(self, read: ReadRecord) -> None:
         if not settings.AUDIT_IN_BACKGROUND or self._closing.is_set():
             self._write([*self._more(False), read])
             return
@@ -545,14 +545,14 @@ class Trail:
         while batch := self._next_batch():
             self._deliver(batch)
 
-    def _next_batch(self) -> list[Read]:
-        batch: list[Read] = []
+    def _next_batch(self) -> list[ReadRecord]:
+        batch: list[ReadRecord] = []
         with suppress(queue.Empty):
             while len(batch) < BATCH:
                 batch.append(self._waiting.get_nowait())
         return batch
 
-    def _deliver(self, batch: list[Read]) -> None:
+    def _deliver(self, batch: list[ReadRecord]) -> None:
         """Writes a batch, if there is one, again and again while the database is away."""
         tries = 0
         while batch:
@@ -572,7 +572,7 @@ class Trail:
                 self._give_to_the_log(batch)
                 return
 
-    def _give_to_the_log(self, batch: list[Read]) -> None:
+    def _give_to_the_log(self, batch: list[ReadRecord]) -> None:
         for read in batch:
             event = {name: str(value) for name, value in read.fields.items()}
             log.error("audit event not stored", audit_event=event, runs=read.runs)

@@ -46,7 +46,7 @@ class DjongoError(ValueError):
 
 
 @dataclass
-class Outcome:
+class ImportOutcome:
     """What an import did, and what it left for a person to decide; one line each."""
 
     changes: list[str] = field(default_factory=list)
@@ -67,9 +67,11 @@ def read_tables(uri: str) -> Tables:
         raise DjongoError(f"cannot be read: {type(error).__name__}") from error
 
 
-def import_tables(tables: Tables, *, superusers: bool = False, dry_run: bool = False) -> Outcome:
+def import_tables(
+    tables: Tables, *, superusers: bool = False, dry_run: bool = False
+) -> ImportOutcome:
     """Brings what `read_tables` gave, in one transaction. A dry run keeps none of it."""
-    outcome = Outcome()
+    outcome = ImportOutcome()
     with transaction.atomic():
         with audit.in_bulk():
             permissions = _permissions(tables, outcome)
@@ -81,7 +83,7 @@ def import_tables(tables: Tables, *, superusers: bool = False, dry_run: bool = F
     return outcome
 
 
-def _permissions(tables: Tables, outcome: Outcome) -> dict[Any, Permission]:
+def _permissions(tables: Tables, outcome: ImportOutcome) -> dict[Any, Permission]:
     """djongo's id → the permission of this service."""
     known = {
         (p.content_type.app_label, p.content_type.model, p.codename): p
@@ -110,7 +112,7 @@ def _used_permissions(tables: Tables) -> set[Any]:
 
 
 def _groups(
-    tables: Tables, permissions: Mapping[Any, Permission], outcome: Outcome
+    tables: Tables, permissions: Mapping[Any, Permission], outcome: ImportOutcome
 ) -> Iterator[tuple[Any, Group]]:
     for row in tables["auth_group"]:
         name = str(row.get("name", ""))
@@ -128,7 +130,7 @@ def _groups(
         yield row.get("id"), group
 
 
-def _users(tables: Tables, superusers: bool, outcome: Outcome) -> Iterator[tuple[Any, User]]:
+def _users(tables: Tables, superusers: bool, outcome: ImportOutcome) -> Iterator[tuple[Any, User]]:
     names = Counter(row.get("username") for row in tables["auth_user"])
     if twice := [name for name, count in names.items() if count > 1]:
         raise DjongoError(f"auth_user has {twice[0]!r} twice")
@@ -142,7 +144,7 @@ def _users(tables: Tables, superusers: bool, outcome: Outcome) -> Iterator[tuple
             yield row.get("id"), _new_user(name, row, superusers, outcome)
 
 
-def _new_user(name: str, row: Row, superusers: bool, outcome: Outcome) -> User:
+def _new_user(name: str, row: Row, superusers: bool, outcome: ImportOutcome) -> User:
     given = {key: row[key] for key in FIELDS if row.get(key) is not None}
     user = User(username=name, **given)
     password = row.get("password")
@@ -177,7 +179,7 @@ def verifiable(encoded: Any) -> bool:
 
 
 def _give_groups(
-    tables: Tables, users: Mapping[Any, User], groups: Mapping[Any, Group], outcome: Outcome
+    tables: Tables, users: Mapping[Any, User], groups: Mapping[Any, Group], outcome: ImportOutcome
 ) -> None:
     for link in tables["auth_user_groups"]:
         user, group = users.get(link.get("user_id")), groups.get(link.get("group_id"))
@@ -190,7 +192,7 @@ def _give_permissions(
     tables: Tables,
     users: Mapping[Any, User],
     permissions: Mapping[Any, Permission],
-    outcome: Outcome,
+    outcome: ImportOutcome,
 ) -> None:
     for link in tables["auth_user_user_permissions"]:
         user = users.get(link.get("user_id"))

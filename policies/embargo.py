@@ -65,5 +65,5 @@ def _set(proposal: Proposal, public_from: datetime, by: User, reason: str) -> No
         made_by=by,
     )
     proposal.public_from = public_from
-    with audit.because(reason):
+    with audit.with_reason(reason):
         proposal.save(update_fields=["public_from"])

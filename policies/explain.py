@@ -12,7 +12,7 @@ from policies.rule.access import Access, Catalog
 from policies.rule.conditions import Document
 
 
-class Rule(Enum):
+class DecidingRule(Enum):
     """What decides whether a run may be read. The first that applies, in this order."""
 
     DATA_ADMIN = "data admin"
@@ -27,12 +27,17 @@ class Rule(Enum):
 
     @property
     def allows(self) -> bool:
-        return self in (Rule.DATA_ADMIN, Rule.STAFF, Rule.MEMBER, Rule.PUBLIC)
+        return self in (
+            DecidingRule.DATA_ADMIN,
+            DecidingRule.STAFF,
+            DecidingRule.MEMBER,
+            DecidingRule.PUBLIC,
+        )
 
 
 @dataclass(frozen=True)
 class Decision:
-    rule: Rule
+    rule: DecidingRule
     text: str
     """one or more sentences for a person"""
     proposal: str | None
@@ -59,31 +64,40 @@ def _judge(
     catalog: Catalog,
     proposal_id: str | None,
     proposal: Proposal | None,
-) -> tuple[Rule, str]:
+) -> tuple[DecidingRule, str]:
     name = user.username or "An anonymous caller"
     if access.data_admin:
-        return Rule.DATA_ADMIN, f"{name} is a data admin, who may read every run."
+        return DecidingRule.DATA_ADMIN, f"{name} is a data admin, who may read every run."
     if catalog.beamline in access.beamlines and proposal_id not in access.locked:
-        return Rule.STAFF, f"{name} is staff of the beamline {catalog.beamline}."
+        return DecidingRule.STAFF, f"{name} is staff of the beamline {catalog.beamline}."
     if proposal_id is None:
         beamline = f"staff of {catalog.beamline}"
         return (
-            Rule.NO_PROPOSAL,
+            DecidingRule.NO_PROPOSAL,
             f"The run has no proposal: only {beamline} and data admins read it.",
         )
     if proposal is None:
-        return Rule.UNKNOWN_PROPOSAL, f"Nobody has told us of a proposal {proposal_id}."
+        return DecidingRule.UNKNOWN_PROPOSAL, f"Nobody has told us of a proposal {proposal_id}."
     if proposal.locked:
-        return Rule.LOCKED, f"Proposal {proposal_id} is locked: only data admins may read its runs."
+        return (
+            DecidingRule.LOCKED,
+            f"Proposal {proposal_id} is locked: only data admins may read its runs.",
+        )
     membership = _membership(user, proposal)
     if membership is not None and membership.is_current:
-        return Rule.MEMBER, _membership_text(name, membership)
+        return DecidingRule.MEMBER, _membership_text(name, membership)
     if proposal.is_public:
-        return Rule.PUBLIC, f"Proposal {proposal_id} is public since {_day(proposal.public_from)}."
+        return (
+            DecidingRule.PUBLIC,
+            f"Proposal {proposal_id} is public since {_day(proposal.public_from)}.",
+        )
     if membership is not None:
         ended = f"ended on {_day(membership.expires)}. {_embargo(proposal)}"
-        return Rule.MEMBERSHIP_ENDED, f"The membership of {name} in {proposal_id} {ended}"
-    return Rule.NOT_A_MEMBER, f"{name} is not a member of {proposal_id}. {_embargo(proposal)}"
+        return DecidingRule.MEMBERSHIP_ENDED, f"The membership of {name} in {proposal_id} {ended}"
+    return (
+        DecidingRule.NOT_A_MEMBER,
+        f"{name} is not a member of {proposal_id}. {_embargo(proposal)}",
+    )
 
 
 def _membership(user: User | AnonymousUser, proposal: Proposal) -> Membership | None:

@@ -6,154 +6,88 @@ that is left out, and an entry that the file does not name, is left as it is.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 from django.contrib.auth.models import Group
-from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.core.exceptions import ValidationError
-from django.core.validators import validate_email
 from django.db import transaction
 from django.db.models import Manager, Model, Prefetch, QuerySet
-from django.utils.dateparse import parse_datetime
+from msgspec import UNSET, UnsetType
 
+from broker_site.outside import MAX_QUOTED, checked, one_of
 from policies import audit
-from policies.models import Beamline, Membership, Proposal, User, identifier
+from policies.models import Beamline, Membership, Proposal, User
 from policies.roles import STAFF_GROUP
+from policies.texts import Email, Identifier, ShortText, Text, Username
 
 Entry = dict[str, Any]
-Check = Callable[[Any, str], Any]
-"""takes a value and its path in the file; gives the value to store, or raises"""
 
-USERNAME = UnicodeUsernameValidator()
 ROWS = 1000  # that are stored with one statement
 ROWS_READ = 500
-JSON_NAMES = {
-    dict: "an object", list: "a list", str: "a text", bool: "true or false", type(None): "null"
-}  # fmt: skip
 
 
 class PolicyFileError(ValueError):
     """The file is wrong. The text begins with the path of the place and says what is wrong."""
 
-    def __init__(self, path: str, problem: str) -> None:
-        super().__init__(f"{path}: {problem}")
-
 
 # -- What a file may hold --------------------------------------------------------------------
 
 
-def _typed(value: Any, kind: type, path: str) -> None:
-    if type(value) is not kind:
-        found = JSON_NAMES.get(type(value), "a number")
-        raise PolicyFileError(path, f"must be {JSON_NAMES[kind]}, not {found}")
+Moment = Annotated[datetime, msgspec.Meta(tz=True)] | None
+Role = Annotated[str, one_of(*Membership.Role.values)]
 
 
-def _boolean(value: Any, path: str) -> Any:
-    _typed(value, bool, path)
-    return value
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    """What is UNSET is left as it is. The items of each list differ, by their first key."""
+
+    def __post_init__(self) -> None:
+        for key in self.__struct_fields__:
+            value = getattr(self, key)
+            if isinstance(value, list):
+                _refuse_repeats(key, value)
 
 
-def _text(longest: int, validator: Callable[[str], None] | None = None) -> Check:
-    def check(value: Any, path: str) -> Any:
-        _typed(value, str, path)
-        if len(value) > longest:
-            raise PolicyFileError(path, f"has more than {longest} characters")
-        if not value.isprintable():
-            raise PolicyFileError(path, "has a control character")
-        try:
-            if validator is not None:
-                validator(value)
-        except ValidationError as error:
-            raise PolicyFileError(path, " ".join(error.messages)) from None
-        return value
-
-    return check
+class _UserEntry(_Entry):
+    username: Username
+    email: Email | UnsetType = UNSET
+    is_staff: bool | UnsetType = UNSET
 
 
-def _email(value: str) -> None:
-    if value:
-        validate_email(value)
+class _BeamlineEntry(_Entry):
+    name: Identifier
+    title: ShortText | UnsetType = UNSET
+    staff: list[Username] | UnsetType = UNSET
 
 
-def _moment(value: Any, path: str) -> datetime | None:
-    if value is None:
-        return None
-    _typed(value, str, path)
-    try:
-        found = parse_datetime(value)
-    except ValueError:
-        found = None
-    if found is None or found.tzinfo is None:
-        raise PolicyFileError(path, "must be null or a time such as 2026-07-01T00:00:00Z")
-    return found
+class _MemberEntry(_Entry):
+    username: Username
+    role: Role | UnsetType = UNSET
+    expires: Moment | UnsetType = UNSET
 
 
-def _role(value: Any, path: str) -> Any:
-    _typed(value, str, path)
-    if value not in Membership.Role.values:
-        raise PolicyFileError(path, f"must be one of {', '.join(Membership.Role.values)}")
-    return value
+class _ProposalEntry(_Entry):
+    proposal_id: Identifier
+    title: Text | UnsetType = UNSET
+    beamlines: list[Identifier] | UnsetType = UNSET
+    public_from: Moment | UnsetType = UNSET
+    proprietary: bool | UnsetType = UNSET
+    locked: bool | UnsetType = UNSET
+    members: list[_MemberEntry] | UnsetType = UNSET
 
 
-def _record(required: dict[str, Check], optional: dict[str, Check]) -> Check:
-    known = required | optional
-
-    def check(value: Any, path: str) -> Entry:
-        _typed(value, dict, path)
-        if unknown := sorted(set(value) - set(known)):
-            raise PolicyFileError(path, f"has the unknown key {unknown[0][:100]!r}")
-        if missing := sorted(set(required) - set(value)):
-            raise PolicyFileError(path, f"lacks {missing[0]}")
-        return {key: known[key](item, f"{path}.{key}") for key, item in value.items()}
-
-    return check
+class _File(_Entry):
+    users: list[_UserEntry] = []
+    beamlines: list[_BeamlineEntry] = []
+    proposals: list[_ProposalEntry] = []
 
 
-def _list_of(item: Check, key: str | None = None) -> Check:
-    """A list whose items differ, by their `key` where they are objects."""
-
-    def check(value: Any, path: str) -> list[Any]:
-        _typed(value, list, path)
-        seen: set[str] = set()
-        items = []
-        for index, raw in enumerate(value):
-            found = item(raw, f"{path}[{index}]")
-            name = found[key] if key else found
-            if name in seen:
-                raise PolicyFileError(f"{path}[{index}]", f"{name!r} is there twice")
-            seen.add(name)
-            items.append(found)
-        return items
-
-    return check
-
-
-_username = _text(150, USERNAME)
-_name = _text(100, identifier)
-_user = _record({"username": _username}, {"email": _text(254, _email), "is_staff": _boolean})
-_beamline = _record({"name": _name}, {"title": _text(200), "staff": _list_of(_username)})
-_member = _record({"username": _username}, {"role": _role, "expires": _moment})
-_proposal = _record(
-    {"proposal_id": _name},
-    {
-        "title": _text(500),
-        "beamlines": _list_of(_name),
-        "public_from": _moment,
-        "proprietary": _boolean,
-        "locked": _boolean,
-        "members": _list_of(_member, "username"),
-    },
-)
-_file = _record(
-    {},
-    {
-        "users": _list_of(_user, "username"),
-        "beamlines": _list_of(_beamline, "name"),
-        "proposals": _list_of(_proposal, "proposal_id"),
-    },
-)
+def _refuse_repeats(key: str, items: list[Any]) -> None:
+    names = [i if isinstance(i, str) else getattr(i, i.__struct_fields__[0]) for i in items]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{key} has {Counter(names).most_common(1)[0][0]!r} more than once")
 
 
 def parse_policies(content: str | bytes) -> Entry:
@@ -163,20 +97,20 @@ def parse_policies(content: str | bytes) -> Entry:
     """
     try:
         raw = json.loads(content, object_pairs_hook=_without_repeats)
+    except PolicyFileError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, PolicyFileError):
-            raise
-        raise PolicyFileError("file", f"is not valid JSON: {error}") from None
-    checked: Entry = _file(raw, "file")
-    return {"users": [], "beamlines": [], "proposals": []} | checked
+        raise PolicyFileError(f"file: is not valid JSON: {error}") from None
+    file = checked(raw, _File, "file", PolicyFileError)
+    entries: Entry = msgspec.to_builtins(file, builtin_types=(datetime,), enc_hook=str)
+    return entries
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> Entry:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise PolicyFileError("file", f"an object has the key {twice[:100]!r} twice")
+        twice, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise PolicyFileError(f"file: an object has the key {twice[:MAX_QUOTED]!r} twice")
     return found
 
 
@@ -208,12 +142,12 @@ def _check_references(entries: Entry) -> None:
     beamlines |= set(Beamline.objects.values_list("name", flat=True))
     for path, username in _people(entries):
         if username not in users:
-            raise PolicyFileError(path, f"there is no user {username!r}")
+            raise PolicyFileError(f"{path}: there is no user {username!r}")
     for index, entry in enumerate(entries["proposals"]):
         for place, name in enumerate(entry.get("beamlines", ())):
             if name not in beamlines:
                 path = f"file.proposals[{index}].beamlines[{place}]"
-                raise PolicyFileError(path, f"there is no beamline {name!r}")
+                raise PolicyFileError(f"{path}: there is no beamline {name!r}")
 
 
 def _people(entries: Entry) -> Iterator[tuple[str, str]]:

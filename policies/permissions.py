@@ -7,7 +7,7 @@ from rest_framework.request import Request
 
 from policies.models import APIToken, User
 from policies.rule.access import Catalog
-from policies.tokens import not_written_by
+from policies.tokens import unwritable
 
 
 class ReadOnly(BasePermission):
@@ -43,7 +43,7 @@ def may_write(request: Request, catalog: Catalog, proposal: str | None) -> bool:
     if token.proposals is not None and proposal not in token.proposals:
         return False
     bound = catalog.name in (token.catalogs or ())
-    return bound and not not_written_by(token.user, [catalog.name])
+    return bound and not unwritable(token.user, [catalog.name])
 
 
 class SignIn(BasePermission):

@@ -5,10 +5,9 @@ moment its session ends, the user is deactivated or the password changes. A refr
 token works once; one that is spent ends the session, because somebody has a copy.
 """
 
-import time
 import uuid
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, cast
 
@@ -16,13 +15,15 @@ from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 from django.utils import timezone
 from django.utils.crypto import constant_time_compare
-from rest_framework_simplejwt.exceptions import TokenBackendError
-from rest_framework_simplejwt.state import token_backend
+from rest_framework_simplejwt import tokens as jwt_tokens
+from rest_framework_simplejwt.backends import TokenBackend
+from rest_framework_simplejwt.exceptions import ExpiredTokenError, TokenError
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.tokens import Token
 
 from policies import audit
 from policies.models import Session, User
 
-ACCESS = cast(timedelta, settings.SIMPLE_JWT["ACCESS_TOKEN_LIFETIME"])
 REFRESH = cast(timedelta, settings.SIMPLE_JWT["REFRESH_TOKEN_LIFETIME"])
 RACE = timedelta(seconds=30)
 """for clients whose processes share a refresh token: used again within it, it is refused only"""
@@ -37,6 +38,49 @@ SELECT session.password_hash, {", ".join(f"person.{field.column}" for field in U
 FROM policies_session AS session JOIN policies_user AS person ON person.id = session.user_id
 WHERE session.id = %s AND session.ended IS NULL AND session.expires > %s AND person.is_active
 """  # noqa: S608 (composed of our own names)
+
+
+class RememberingBackend(TokenBackend):
+    """Checks each signature once: doing so again gives the same. What changes with time, the end
+    of a token and its session, is looked at in each request.
+    """
+
+    def __init__(self) -> None:
+        names = "ALGORITHM", "SIGNING_KEY", "VERIFYING_KEY", "AUDIENCE", "ISSUER"
+        super().__init__(*(getattr(api_settings, name) for name in names))
+        self._decoded = lru_cache(maxsize=4096)(super().decode)
+
+    def decode(self, token: Any, verify: bool = True) -> dict[str, Any]:
+        return dict(self._decoded(token, verify))
+
+
+BACKEND = RememberingBackend()
+
+
+class CheckedTimes(Token):
+    """The signature says who wrote a token, not that it is well-formed."""
+
+    def get_token_backend(self) -> TokenBackend:
+        return BACKEND
+
+    def verify(self) -> None:
+        if any(type(self.payload.get(name)) is not int for name in ("exp", "iat")):
+            raise TokenError("Token has no times")
+        super().verify()
+
+    def check_exp(self, claim: str = "exp", current_time: datetime | None = None) -> None:
+        try:
+            super().check_exp(claim, current_time)
+        except TokenError as error:
+            raise ExpiredTokenError(*error.args) from None
+
+
+class AccessToken(CheckedTimes, jwt_tokens.AccessToken):
+    pass
+
+
+class RefreshToken(CheckedTimes, jwt_tokens.RefreshToken):  # type: ignore[misc]  # its two bases
+    access_token_class = AccessToken
 
 
 class TokenRefused(Exception):
@@ -73,7 +117,7 @@ def begin_session(user: User) -> Tokens:
 
 def session_of(access_token: str) -> Session:
     """The running session that an access token points at, with its user."""
-    return _session(_claims(access_token, "access"))
+    return _session(_claims(AccessToken, access_token))
 
 
 def refresh_session(refresh_token: str, *, race: timedelta = timedelta(0)) -> Tokens:
@@ -81,7 +125,7 @@ def refresh_session(refresh_token: str, *, race: timedelta = timedelta(0)) -> To
 
     race: how long after that the same token is refused without ending the session.
     """
-    claims = _claims(refresh_token, "refresh")
+    claims = _claims(RefreshToken, refresh_token)
     session = _session(claims)
     session.refresh_id = uuid.uuid4()
     session.expires = timezone.now() + REFRESH
@@ -147,48 +191,22 @@ def running_session(session_id: uuid.UUID) -> Session:
 
 
 def _tokens(session: Session) -> Tokens:
-    return Tokens(
-        access=_signed(session, "access", uuid.uuid4(), ACCESS),
-        refresh=_signed(session, "refresh", session.refresh_id, REFRESH),
-        expires_in=int(ACCESS.total_seconds()),
-    )
+    refresh = RefreshToken.for_user(session.user)
+    refresh["sid"] = str(session.pk)
+    refresh["jti"] = str(session.refresh_id)
+    access = refresh.access_token
+    return Tokens(str(access), str(refresh), int(access.lifetime.total_seconds()))
 
 
-def _signed(session: Session, kind: str, token_id: uuid.UUID, lifetime: timedelta) -> str:
-    now = int(time.time())
-    return token_backend.encode(
-        {
-            "token_type": kind,
-            "sub": str(session.user_id),
-            "sid": str(session.pk),
-            "jti": str(token_id),
-            "iat": now,
-            "exp": now + int(lifetime.total_seconds()),
-        }
-    )
-
-
-def _claims(token: str, kind: str) -> Claims:
+def _claims(kind: type[AccessToken | RefreshToken], token: str) -> Claims:
     """What a token says, after its signature, times, audience and kind are checked."""
-    payload = _payload(token)
-    # The signature says who wrote it, not that it is well-formed.
-    times = (payload.get("exp"), payload.get("iat"))
-    if payload.get("token_type") != kind or any(type(value) is not int for value in times):
-        raise TokenRefused
-    if payload["exp"] <= time.time():
-        raise TokenRefused("token expired")
-    return Claims(str(payload.get("sub")), _uuid(payload.get("sid")), _uuid(payload.get("jti")))
-
-
-@lru_cache(maxsize=4096)
-def _payload(token: str) -> dict[str, Any]:
-    """What a token with a good signature says. Kept, because checking one again gives the same;
-    what changes with time, its end and its session, is asked for at each request.
-    """
     try:
-        return token_backend.decode(cast(Any, token))  # stubs ask for a Token
-    except (TokenBackendError, ValueError, TypeError, UnicodeError):
+        payload = kind(cast(Any, token)).payload  # the library's own type of a text
+    except ExpiredTokenError:
+        raise TokenRefused("token expired") from None
+    except (TokenError, ValueError, TypeError, OverflowError):
         raise TokenRefused from None
+    return Claims(str(payload.get("sub")), _uuid(payload.get("sid")), _uuid(payload.get("jti")))
 
 
 def _uuid(value: object) -> uuid.UUID:

@@ -16,7 +16,7 @@ service that is half down must not empty a facility.
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,12 +24,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from django.contrib.auth.validators import UnicodeUsernameValidator
-from django.core.exceptions import ValidationError
+import msgspec
 from django.db import transaction
 from django.db.models import Q
 from django.utils import timezone
 
+from broker_site.outside import checked
 from policies import audit
 from policies.models import (
     AuditEvent,
@@ -38,8 +38,8 @@ from policies.models import (
     Proposal,
     ProposalSync,
     User,
-    identifier,
 )
+from policies.texts import Identifier, Username
 
 PAGE_SIZE = 200
 MAX_PAGES = 10_000
@@ -74,6 +74,39 @@ class SourceProposal:
     beamlines: frozenset[str] = frozenset()
     members: Mapping[str, Role] = field(default_factory=dict)
     emails: Mapping[str, str] = field(default_factory=dict)
+
+
+class OptionalUsername(Username):
+    """Who has no username at the facility cannot sign in here either."""
+
+    @classmethod
+    def check(cls, value: str) -> None:
+        if value:
+            super().check(value)
+
+
+class _FeedPerson(msgspec.Struct):
+    """What is null counts as left out; keys that we do not know are ignored."""
+
+    username: OptionalUsername | None = None
+    email: str | None = None
+    is_pi: bool | None = None
+
+
+class _FeedProposal(msgspec.Struct):
+    proposal_id: Identifier
+    title: str | None = None
+    instruments: list[Any] | None = None
+    cycles: list[Any] | None = None
+    users: list[_FeedPerson] | None = None
+
+
+class _Feed(msgspec.Struct):
+    proposals: list[_FeedProposal]
+
+
+class _DataSessions(msgspec.Struct):
+    data_sessions: list[str]
 
 
 # -- Reading a source ------------------------------------------------------------------------
@@ -136,9 +169,9 @@ def data_sessions(fetch: Fetch, username: str) -> frozenset[str]:
     """The ids of the proposals that one person has data sessions of."""
     here = f"/v1/data-session/{username}"
     raw = fetch(f"/v1/data-session/{quote(username, safe='')}", {})
-    sessions = _get(raw, "data_sessions", list, here)
-    if not all(isinstance(session, str) for session in sessions):
-        raise SyncError(f"{here}: data_sessions must be texts")
+    sessions = checked(
+        raw, _DataSessions, "", lambda text: SyncError(f"{here}: {text}")
+    ).data_sessions
     return frozenset(s.removeprefix(DATA_SESSION) for s in sessions if s.startswith(DATA_SESSION))
 
 
@@ -150,52 +183,21 @@ def _json(content: bytes, where: str) -> Any:
 
 
 def _proposals(raw: Any, where: str) -> list[SourceProposal]:
-    items = _get(raw, "proposals", list, where)
-    return [_proposal(item, f"{where}: proposals[{index}]") for index, item in enumerate(items)]
+    feed = checked(raw, _Feed, "", lambda text: SyncError(f"{where}: {text}"))
+    return [_proposal(proposal) for proposal in feed.proposals]
 
 
-def _proposal(raw: Any, where: str) -> SourceProposal:
-    people = list(_people(_get(raw, "users", list, where, []), where))
-    cycles = [cycle for cycle in _get(raw, "cycles", list, where, []) if isinstance(cycle, str)]
-    instruments = _get(raw, "instruments", list, where, [])
-    proposal_id = str(_get(raw, "proposal_id", str, where))
-    _valid(identifier, proposal_id, f"{where}.proposal_id")
+def _proposal(raw: _FeedProposal) -> SourceProposal:
+    people = [user for user in raw.users or () if user.username]
+    cycles = [cycle for cycle in raw.cycles or () if isinstance(cycle, str)]
     return SourceProposal(
-        proposal_id,
-        title=_get(raw, "title", str, where, "")[:500],
+        str(raw.proposal_id),
+        title=(raw.title or "")[:500],
         cycle=max(cycles, default="")[:50],
-        beamlines=frozenset(str(name).casefold() for name in instruments),
-        members={name: role for name, role, _ in people},
-        emails={name: email for name, _, email in people},
+        beamlines=frozenset(str(name).casefold() for name in raw.instruments or ()),
+        members={str(u.username): Role.PI if u.is_pi else Role.MEMBER for u in people},
+        emails={str(u.username): (u.email or "")[:254] for u in people},
     )
-
-
-def _people(users: list[Any], where: str) -> Iterator[tuple[str, Role, str]]:
-    for index, user in enumerate(users):
-        here = f"{where}.users[{index}]"
-        # Who has no username at the facility cannot sign in here either.
-        if username := _get(user, "username", str, here, ""):
-            _valid(UnicodeUsernameValidator(), username, f"{here}.username")
-            role = Role.PI if _get(user, "is_pi", bool, here, False) else Role.MEMBER
-            yield username[:150], role, _get(user, "email", str, here, "")[:254]
-
-
-def _get(raw: Any, key: str, kind: type, where: str, default: Any = None) -> Any:
-    """A value of the right type. What is null counts as left out; what else there is, is ours."""
-    if not isinstance(raw, dict):
-        raise SyncError(f"{where}: must be an object")
-    value = raw.get(key)
-    value = default if value is None else value
-    if type(value) is not kind:
-        raise SyncError(f"{where}.{key}: must be of type {kind.__name__}")
-    return value
-
-
-def _valid(validator: Callable[[str], None], value: str, where: str) -> None:
-    try:
-        validator(value)
-    except ValidationError as error:
-        raise SyncError(f"{where}: {' '.join(error.messages)}") from None
 
 
 # -- Applying it -----------------------------------------------------------------------------
@@ -231,7 +233,7 @@ def sync_proposals(
     """Makes the synced memberships those of the source. SyncRefused beyond the threshold."""
     wanted = {proposal.proposal_id: proposal for proposal in proposals}
     with transaction.atomic():
-        with audit.because("proposal sync"), audit.in_bulk():
+        with audit.with_reason("proposal sync"), audit.in_bulk():
             changes = _apply(wanted, max_ended_percent)
         transaction.set_rollback(dry_run)
     return changes
@@ -292,7 +294,7 @@ def sync_person(user: User, proposal_ids: frozenset[str]) -> Changes:
     """Makes one person's synced memberships those of their data sessions, at known proposals."""
     changes = Changes()
     known = Proposal.objects.filter(proposal_id__in=proposal_ids)
-    with transaction.atomic(), audit.because("proposal sync"):
+    with transaction.atomic(), audit.with_reason("proposal sync"):
         memberships = {m.proposal.proposal_id: m for m in _of(user)}
         for proposal in known:
             there = memberships.pop(proposal.proposal_id, None)

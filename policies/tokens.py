@@ -128,7 +128,7 @@ def narrowed(access: Access, token: APIToken) -> Access:
     )
 
 
-def beyond(user: User, access: Access, proposals: Iterable[str]) -> list[str]:
+def unreadable(user: User, access: Access, proposals: Iterable[str]) -> list[str]:
     """Those of the proposals that the user may not read, or that do not exist."""
     wanted = set(proposals)
     known = Proposal.objects.filter(proposal_id__in=wanted)
@@ -139,7 +139,7 @@ def beyond(user: User, access: Access, proposals: Iterable[str]) -> list[str]:
     return sorted(wanted - set(known.values_list("proposal_id", flat=True)))
 
 
-def not_written_by(user: User, catalogs: Iterable[str]) -> list[str]:
+def unwritable(user: User, catalogs: Iterable[str]) -> list[str]:
     """Those of the catalogs that the user may not have documents written to now."""
     if user.reads_everything:
         return []

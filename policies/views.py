@@ -1,5 +1,6 @@
 """Routes under /api/v1/auth/."""
 
+from dataclasses import asdict
 from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
@@ -11,12 +12,13 @@ from django.db.models import QuerySet
 from django.utils.decorators import method_decorator
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
-from drf_spectacular.utils import extend_schema, inline_serializer
+from drf_spectacular.utils import extend_schema, extend_schema_view, inline_serializer
 from rest_framework import serializers
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework_simplejwt.views import TokenViewBase
 
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, not_found
@@ -35,11 +37,11 @@ from policies.signin.second_factor import password_is_enough
 from policies.tokens import (
     MAX_TOKENS,
     Limits,
-    beyond,
     longest,
     make_token,
-    not_written_by,
     revoke_token,
+    unreadable,
+    unwritable,
 )
 
 SECOND_FACTOR = (
@@ -56,7 +58,7 @@ class Credentials(serializers.Serializer[Any]):
     password = serializers.CharField(max_length=1000, trim_whitespace=False)
 
 
-class RefreshToken(serializers.Serializer[Any]):
+class RenewalRequest(serializers.Serializer[Any]):
     refresh = serializers.CharField(max_length=5000)
 
 
@@ -132,22 +134,55 @@ class AuthView(APIView):
         return super().dispatch(*args, **kwargs)
 
 
-class TokenView(AuthView):
+class NewSession(Credentials):
+    """Turns credentials into the tokens of a new session."""
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, Any]:
+        return asdict(begin_session(authenticated(self.context["request"], attrs)))
+
+
+class RenewedSession(RenewalRequest):
+    """Turns a refresh token into new tokens; using a spent one ends the session."""
+
+    def validate(self, attrs: dict[str, str]) -> dict[str, Any]:
+        return asdict(refreshed(attrs["refresh"]))
+
+
+class SessionTokensView(AuthView, TokenViewBase):
+    """Base of the routes that answer with tokens: what the serializer makes of the body."""
+
+    permission_classes = (SignIn,)  # type: ignore[assignment]  # the library has none
     authentication_classes = ()
 
-    @extend_schema(request=Credentials, responses={200: TOKENS})
-    def post(self, request: Request) -> Response:
-        """Signs in with user name and password; begins a session."""
+    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         Parameters.of(request)
-        return _answer(begin_session(signed_in(request, request.data)))
+        return super().post(request, *args, **kwargs)
+
+
+@extend_schema_view(post=extend_schema(request=Credentials, responses={200: TOKENS}))
+class TokenView(SessionTokensView):
+    """Signs in with user name and password; begins a session."""
+
+    serializer_class = NewSession
+
+
+@extend_schema_view(post=extend_schema(request=RenewalRequest, responses={200: TOKENS}))
+class TokenRefreshView(SessionTokensView):
+    """New tokens for a refresh token. Using a spent one ends the session."""
+
+    serializer_class = RenewedSession
 
 
 def signed_in(request: Request, credentials: Any) -> User:
     """The person whose user name and password these are. Problem (401) if they are nobody's."""
     given = Credentials(data=credentials)
     given.is_valid(raise_exception=True)
+    return authenticated(request, given.validated_data)
+
+
+def authenticated(request: Request, credentials: dict[str, str]) -> User:
     # Counted as failed, or remembered, on the request that the middlewares see.
-    user = authenticate(request._request, **given.validated_data)
+    user = authenticate(request._request, **credentials)
     if not isinstance(user, User):
         raise _refused("No active account has this user name and password.")
     if not password_is_enough(user):
@@ -163,18 +198,6 @@ def refreshed(refresh_token: str, *, race: timedelta = timedelta(0)) -> Tokens:
     except TokenRefused as error:
         note_refusal(reason=str(error) or "not valid")
         raise _refused("The refresh token is not valid. Sign in again.") from None
-
-
-class TokenRefreshView(AuthView):
-    authentication_classes = ()
-
-    @extend_schema(request=RefreshToken, responses={200: TOKENS})
-    def post(self, request: Request) -> Response:
-        """New tokens for a refresh token. Using a spent one ends the session."""
-        Parameters.of(request)
-        given = RefreshToken(data=request.data)
-        given.is_valid(raise_exception=True)
-        return _answer(refreshed(given.validated_data["refresh"]))
 
 
 class LogoutView(AuthView):
@@ -198,7 +221,11 @@ class APITokenListView(APIView):
         """The caller's API tokens that are not revoked, newest first."""
         Parameters.of(request)
         return Response(
-            {"next": None, "previous": None, "results": [told(t) for t in tokens_of(request)]}
+            {
+                "next": None,
+                "previous": None,
+                "results": [token_summary(t) for t in tokens_of(request)],
+            }
         )
 
     @extend_schema(request=NewAPIToken, responses={201: dict[str, Any]})
@@ -207,12 +234,12 @@ class APITokenListView(APIView):
         Parameters.of(request)
         given = NewAPIToken(data=request.data)
         given.is_valid(raise_exception=True)
-        asked = dict(given.validated_data)
-        name, lifetime = asked.pop("name"), timedelta(seconds=asked.pop("expires_in"))
-        limits = Limits(**asked)
+        wanted = dict(given.validated_data)
+        name, lifetime = wanted.pop("name"), timedelta(seconds=wanted.pop("expires_in"))
+        limits = Limits(**wanted)
         check_within_rights(request, limits, lifetime)
         token, text = make_token(owner(request), name, limits, lifetime)
-        return Response(told(token) | {"token": text}, status=201)
+        return Response(token_summary(token) | {"token": text}, status=201)
 
 
 class APITokenView(APIView):
@@ -235,7 +262,7 @@ def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -
     if lifetime > longest(user):
         days = user.max_token_days
         raise Problem(400, f"expires_in: at most {days * DAY} seconds ({days} days) for you.")
-    if unknown := beyond(user, access_for(request), limits.proposals or ()):
+    if unknown := unreadable(user, access_for(request), limits.proposals or ()):
         raise Problem(400, f"proposals: you may not read {', '.join(unknown)}.")
     if APIToken.Scope.WRITE in limits.scopes:
         _check_may_write(user, limits)
@@ -246,7 +273,7 @@ def check_within_rights(request: Request, limits: Limits, lifetime: timedelta) -
 def _check_may_write(user: User, limits: Limits) -> None:
     if limits.catalogs is None:
         raise Problem(400, f"catalogs: name those that {APIToken.Scope.WRITE} is for.")
-    if others := not_written_by(user, limits.catalogs):
+    if others := unwritable(user, limits.catalogs):
         raise Problem(
             400,
             f"scopes: {APIToken.Scope.WRITE} for {', '.join(others)} takes staff of its beamline"
@@ -265,7 +292,7 @@ def owner(request: Request) -> User:
     return request.user
 
 
-def told(token: APIToken) -> dict[str, Any]:
+def token_summary(token: APIToken) -> dict[str, Any]:
     """What is shown of a token after it has been made."""
     names = "id name key scopes proposals catalogs allowed_ips created expires last_used"
     return {name: getattr(token, name) for name in names.split()}
@@ -288,7 +315,9 @@ class WhoAmIView(APIView):
                 "proposals": _proposals(known, request.auth),
                 "beamlines": _beamlines(known, request.auth),
                 "authenticated_by": _method(request),
-                "token": told(request.auth) if isinstance(request.auth, APIToken) else None,
+                "token": token_summary(request.auth)
+                if isinstance(request.auth, APIToken)
+                else None,
             }
         )
 
@@ -347,12 +376,6 @@ def _method(request: Request) -> str:
     if isinstance(request.auth, APIToken):
         return "api-token"
     return "session" if request.user.is_authenticated else "anonymous"
-
-
-def _answer(tokens: Tokens) -> Response:
-    return Response(
-        {"access": tokens.access, "refresh": tokens.refresh, "expires_in": tokens.expires_in}
-    )
 
 
 def _refused(detail: str) -> Problem:

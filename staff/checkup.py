@@ -52,7 +52,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Index:
+class DatabaseIndex:
     """An index that a route of the service needs."""
 
     uri: str
@@ -96,12 +96,12 @@ def _checked(catalog: Catalog, checks: Iterable[Callable[[], Iterator[Finding]]]
     return found
 
 
-def missing_indexes(catalog: Catalog) -> list[Index]:
+def missing_indexes(catalog: Catalog) -> list[DatabaseIndex]:
     """The indexes of `wanted_indexes` that the databases lack."""
     return [index for index, serving in _indexes_there(catalog) if not serving]
 
 
-def _indexes_there(catalog: Catalog) -> Iterator[tuple[Index, list[Mapping[str, Any]]]]:
+def _indexes_there(catalog: Catalog) -> Iterator[tuple[DatabaseIndex, list[Mapping[str, Any]]]]:
     """The wanted indexes, each with those of the database that serve it."""
     for index in wanted_indexes(catalog):
         with asking(catalog):
@@ -109,34 +109,34 @@ def _indexes_there(catalog: Catalog) -> Iterator[tuple[Index, list[Mapping[str, 
         yield index, [known for known in there if _serves(known, index.keys)]
 
 
-def wanted_indexes(catalog: Catalog) -> list[Index]:
+def wanted_indexes(catalog: Catalog) -> list[DatabaseIndex]:
     """Those that suitcase-mongo makes and a route uses, and one for each path of the proposal."""
     if catalog.layout == EMBEDDED:
         return _wanted_embedded(catalog)
     paths = dict.fromkeys(place.path for place in catalog.proposal.places)
     by_path = [
-        Index(catalog.metadata, "run_start", ((path, 1),), needed=path in MADE_BY_SUITCASE)
+        DatabaseIndex(catalog.metadata, "run_start", ((path, 1),), needed=path in MADE_BY_SUITCASE)
         for path in paths
     ]
     return by_path + _always_wanted(catalog)
 
 
-def _wanted_embedded(catalog: Catalog) -> list[Index]:
+def _wanted_embedded(catalog: Catalog) -> list[DatabaseIndex]:
     """Those that suitcase's mongo_embedded makes by itself."""
     header = [
-        Index(catalog.metadata, "header", ((path, -1),))
+        DatabaseIndex(catalog.metadata, "header", ((path, -1),))
         for path in ("start.uid", "start.time", "descriptors.uid")
     ]
     return [
         *header,
-        Index(catalog.assets, "header", (("resources.uid", 1),)),
-        Index(catalog.metadata, "event", (("uid", -1),)),
-        Index(catalog.metadata, "event", (("descriptor", -1),)),
-        Index(catalog.assets, "datum", (("datum_id", 1),)),
+        DatabaseIndex(catalog.assets, "header", (("resources.uid", 1),)),
+        DatabaseIndex(catalog.metadata, "event", (("uid", -1),)),
+        DatabaseIndex(catalog.metadata, "event", (("descriptor", -1),)),
+        DatabaseIndex(catalog.assets, "datum", (("datum_id", 1),)),
     ]
 
 
-def _always_wanted(catalog: Catalog) -> list[Index]:
+def _always_wanted(catalog: Catalog) -> list[DatabaseIndex]:
     unique = {"run_start": "uid", "run_stop": "run_start", "datum": "datum_id"}
     unique |= dict.fromkeys(("event_descriptor", "event"), "uid")
     metadata: dict[str, list[Keys]] = {
@@ -150,7 +150,7 @@ def _always_wanted(catalog: Catalog) -> list[Index]:
         "datum": [(("datum_id", 1),), (("resource", 1),)],
     }
     return [
-        Index(uri, collection, keys, unique=keys == ((unique.get(collection), 1),))
+        DatabaseIndex(uri, collection, keys, unique=keys == ((unique.get(collection), 1),))
         for uri, wanted in ((catalog.metadata, metadata), (catalog.assets, assets))
         for collection, several in wanted.items()
         for keys in several
@@ -236,7 +236,7 @@ def _indexes(catalog: Catalog) -> Iterator[Finding]:
     yield _text_index(catalog)
 
 
-def _index_findings(index: Index, serving: list[Mapping[str, Any]]) -> Iterator[Finding]:
+def _index_findings(index: DatabaseIndex, serving: list[Mapping[str, Any]]) -> Iterator[Finding]:
     if not serving:
         level = Level.WRONG if index.needed else Level.NOTE
         yield Finding(level, f"index missing: {index} (--create-indexes makes it)")

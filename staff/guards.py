@@ -197,7 +197,7 @@ def _apply(
     apply: Callable[[Any], None],
 ) -> None:
     done = 0
-    with audit.because(request.POST["reason"]):
+    with audit.with_reason(request.POST["reason"]):
         for obj in objects:
             try:
                 with transaction.atomic():

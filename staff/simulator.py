@@ -18,7 +18,7 @@ from headers.index.listing import Wanted
 from headers.index.rule import Proposals, proposals_of
 from headers.index.runs import IndexedRuns
 from headers.repositories import Run
-from policies.explain import Rule
+from policies.explain import DecidingRule
 from policies.models import Membership, Proposal, User
 from policies.principals import access_of
 from policies.rule.access import Access
@@ -34,7 +34,7 @@ class Share:
     """What one rule lets somebody read in a catalog, and no earlier rule does."""
 
     catalog: Catalog
-    rule: Rule
+    rule: DecidingRule
     count: int
     newest: list[Run]
 
@@ -43,7 +43,7 @@ class Share:
 class Readers:
     """The people whom one rule lets read a run."""
 
-    rule: Rule
+    rule: DecidingRule
     names: list[str]
 
 
@@ -77,17 +77,17 @@ def what_can_read(person: Person, viewer: Access, catalogs: Iterable[Catalog]) -
     return Report(shares=shares, unavailable=sorted(indexed.unavailable))
 
 
-def _rights(person: Person) -> list[tuple[Rule, Access]]:
+def _rights(person: Person) -> list[tuple[DecidingRule, Access]]:
     """The parts of an access, each with the rule that gives it, in the order of the rules."""
     access = access_of(person)
     if access.data_admin:
-        return [(Rule.DATA_ADMIN, access)]
+        return [(DecidingRule.DATA_ADMIN, access)]
     of_proposals = replace(access, beamlines=frozenset())
     joined = _current_proposals(person) & access.proposals
     return [
-        (Rule.STAFF, replace(access, proposals=frozenset())),
-        (Rule.MEMBER, replace(of_proposals, proposals=joined)),
-        (Rule.PUBLIC, replace(of_proposals, proposals=access.proposals - joined)),
+        (DecidingRule.STAFF, replace(access, proposals=frozenset())),
+        (DecidingRule.MEMBER, replace(of_proposals, proposals=joined)),
+        (DecidingRule.PUBLIC, replace(of_proposals, proposals=access.proposals - joined)),
     ]
 
 
@@ -99,7 +99,7 @@ def _current_proposals(person: Person) -> frozenset[str]:
 
 
 def _shares(
-    rights: Sequence[tuple[Rule, Access]], indexed: IndexedRuns, catalog: Catalog
+    rights: Sequence[tuple[DecidingRule, Access]], indexed: IndexedRuns, catalog: Catalog
 ) -> Iterator[Share]:
     earlier: list[Proposals] = []
     for rule, access in rights:
@@ -125,19 +125,21 @@ def who_can_read(run: Run) -> list[Readers]:
     active = User.objects.filter(is_active=True)
     admins = active.filter(Q(is_superuser=True) | Q(data_admin=True))
     proposal = Proposal.objects.filter(proposal_id=run.proposal).first()
-    groups = [(Rule.DATA_ADMIN, admins)]
+    groups = [(DecidingRule.DATA_ADMIN, admins)]
     if proposal is None or not proposal.locked:
-        groups.append((Rule.STAFF, active.filter(staffed_beamlines__name=run.catalog.beamline)))
+        groups.append(
+            (DecidingRule.STAFF, active.filter(staffed_beamlines__name=run.catalog.beamline))
+        )
     if proposal is not None and not proposal.locked:
         current = proposal.memberships.current().values("user")
-        groups.append((Rule.MEMBER, active.filter(pk__in=current)))
+        groups.append((DecidingRule.MEMBER, active.filter(pk__in=current)))
     found = list(_without_repeats(groups))
     if proposal is not None and proposal.is_public:
-        found.append(Readers(Rule.PUBLIC, [EVERYBODY]))
+        found.append(Readers(DecidingRule.PUBLIC, [EVERYBODY]))
     return found
 
 
-def _without_repeats(groups: Iterable[tuple[Rule, QuerySet[User]]]) -> Iterator[Readers]:
+def _without_repeats(groups: Iterable[tuple[DecidingRule, QuerySet[User]]]) -> Iterator[Readers]:
     told: set[str] = set()
     for rule, users in groups:
         names = set(users.values_list("username", flat=True)) - told

@@ -92,7 +92,7 @@ class Describe:
 
 
 @dataclass(frozen=True)
-class Read(Describe):
+class ReadTask(Describe):
     """Put `inner` of each event, which are all `expected`, into shared memory."""
 
     inner: tuple[Axis, ...]
@@ -352,7 +352,7 @@ class ArrayReader:
         try:
             for part, axes in plan(len(datums), inner, layout):
                 wanted = datums[part] if isinstance(part, slice) else [datums[part]]
-                request = Read(_by_resource(wanted), self.roots, self.handlers, axes, layout)
+                request = ReadTask(_by_resource(wanted), self.roots, self.handlers, axes, layout)
                 shape = Selection(axes).shape
                 if stacked and isinstance(part, slice):
                     shape = (len(wanted), *shape)
@@ -437,7 +437,7 @@ def _cut(axes: Sequence[Axis], grains: Sequence[int], itemsize: int) -> tuple[in
     return level, pieces
 
 
-def _check_block(request: Read, shape: tuple[int, ...]) -> None:
+def _check_block(request: ReadTask, shape: tuple[int, ...]) -> None:
     nbytes = math.prod(shape) * request.expected.dtype.itemsize
     if nbytes > MAX_BLOCK_BYTES:
         resource, _ = request.datums[0]

@@ -48,7 +48,7 @@ from events.files.formats import (
     is_native,
     open_events,
 )
-from events.files.reader import BLOCK_BYTES, Describe, Glance, Read
+from events.files.reader import BLOCK_BYTES, Describe, Glance, ReadTask
 from events.files.slices import Selection, SliceError, resolve, span
 
 MAX_OPEN = 32
@@ -93,7 +93,7 @@ class Reader:
 
     def _answer(self, request: Describe) -> Answer:
         match request:
-            case Read():
+            case ReadTask():
                 return self._read(request)
             case Glance():
                 return self._glance(request)
@@ -135,11 +135,11 @@ class Reader:
             inner = Selection(axes[len(request.before) :])
             # What is stepped over is read, too.
             if math.prod(map(span, inner.axes)) * layout.dtype.itemsize <= BLOCK_BYTES:
-                read = Read(request.datums, request.roots, request.handlers, inner.axes, layout)
+                read = ReadTask(request.datums, request.roots, request.handlers, inner.axes, layout)
                 answer |= self._read(read) | {"taken": inner.shape}
         return answer
 
-    def _read(self, request: Read) -> Answer:
+    def _read(self, request: ReadTask) -> Answer:
         count = sum(len(datums) for _, datums in request.datums)
         shape = (count, *Selection(request.inner).shape)
         out = np.ndarray(shape, request.expected.dtype, buffer=self._memory)

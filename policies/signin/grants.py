@@ -9,7 +9,7 @@ from collections.abc import Collection
 from django.db import transaction
 from django.db.models import QuerySet
 
-from policies.audit import because
+from policies.audit import with_reason
 from policies.models import Beamline, ProviderGrant, User
 from policies.signin.sso_config import GroupRules
 
@@ -23,7 +23,7 @@ def apply_grants(user: User, provider: str, rules: GroupRules, groups: Collectio
     wanted: set[int | None] = set(beamlines.values_list("pk", flat=True))
     if rules.data_admin(groups):
         wanted.add(DATA_ADMIN)
-    with because(f"the claims of {provider} at a sign-in"), transaction.atomic():
+    with with_reason(f"the claims of {provider} at a sign-in"), transaction.atomic():
         # The lock lets two sign-ins of one person follow each other.
         person = User.objects.select_for_update().get(pk=user.pk)
         given = ProviderGrant.objects.filter(user=person, provider=provider)

@@ -39,7 +39,7 @@ class DirectoryBackend(LDAPBackend):  # type: ignore[misc]
             user.bound_to = PROVIDER
             user.save(update_fields=["bound_to"])
         groups = ldap_user.group_names if settings.LDAP.group_base else set()
-        apply_grants(user, PROVIDER, settings.LDAP.rules, groups)
+        apply_grants(user, PROVIDER, settings.LDAP, groups)
         return user
 
     def get_or_build_user(self, username: str, ldap_user: Any) -> tuple[User, bool]:

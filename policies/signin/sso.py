@@ -115,7 +115,7 @@ class SocialAdapter(DefaultSocialAccountAdapter):  # type: ignore[misc]
             page = render_authentication_error(request, sociallogin.provider, exception=error)
             raise ImmediateHttpResponse(page) from error
         groups = sociallogin.account.extra_data["groups"]
-        apply_grants(cast(User, sociallogin.user), provider.id, provider.rules, groups)
+        apply_grants(cast(User, sociallogin.user), provider.id, provider, groups)
 
 
 def _enrol(sociallogin: SocialLogin, provider: OIDCProvider | SAMLProvider) -> None:

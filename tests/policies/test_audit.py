@@ -352,7 +352,7 @@ def test_signing_out_is_told(world: People) -> None:
 def test_a_change_tells_the_values_before_and_after(world: People) -> None:
     proposal = Proposal.objects.get(proposal_id="310000")
     proposal.locked = True
-    with audit.because("safety review"):
+    with audit.with_reason("safety review"):
         proposal.save()
     (event,) = told("policy")
     assert event.result == "changed"
@@ -553,7 +553,7 @@ class Store:
         self.open.set()
         self.failures = 0
 
-    def write(self, reads: Sequence[audit.Read]) -> None:
+    def write(self, reads: Sequence[audit.ReadRecord]) -> None:
         self.open.wait(10)
         if self.failures:
             self.failures -= 1
@@ -571,8 +571,8 @@ def store(settings: Settings) -> Store:
     return Store()
 
 
-def read(actor: object) -> audit.Read:
-    return audit.Read({"kind": "read", "actor": str(actor)})
+def read(actor: object) -> audit.ReadRecord:
+    return audit.ReadRecord({"kind": "read", "actor": str(actor)})
 
 
 def test_events_are_written_in_batches_and_none_is_lost_at_the_end(store: Store) -> None:
@@ -587,7 +587,7 @@ def test_events_are_written_in_batches_and_none_is_lost_at_the_end(store: Store)
 def test_events_are_written_without_waiting_for_the_end(store: Store) -> None:
     done = threading.Event()
 
-    def write(reads: Sequence[audit.Read]) -> None:
+    def write(reads: Sequence[audit.ReadRecord]) -> None:
         store.write(reads)
         done.set()
 
@@ -622,7 +622,7 @@ def test_while_the_database_is_away_events_wait(
 
 
 def test_a_defective_event_ends_no_thread(store: Store) -> None:
-    def write(reads: Sequence[audit.Read]) -> None:
+    def write(reads: Sequence[audit.ReadRecord]) -> None:
         store.write(reads)
         if reads[0].fields["actor"] == "defective":
             raise TypeError
@@ -641,11 +641,11 @@ def test_what_is_due_is_told_at_the_end_of_a_window_and_of_the_process(store: St
     bound = audit.Bound(each=0, together=0, seconds=3600)
     done = threading.Event()
 
-    def write(reads: Sequence[audit.Read]) -> None:
+    def write(reads: Sequence[audit.ReadRecord]) -> None:
         store.write(reads)
         done.set()
 
-    def due(at_once: bool) -> list[audit.Read]:
+    def due(at_once: bool) -> list[audit.ReadRecord]:
         return [read(count) for count in bound.left_out(at_once=at_once).values()]
 
     trail = audit.Trail(write, seconds=0.01, more=due)

@@ -11,7 +11,7 @@ from django.contrib.auth.models import AnonymousUser
 from django.core.management import CommandError, call_command
 from django.utils import timezone
 
-from policies.explain import Rule, explain
+from policies.explain import DecidingRule, explain
 from policies.models import Beamline, Membership, Proposal, RunOverride, User
 from policies.principals import access_of
 from tests.conftest import People
@@ -62,7 +62,7 @@ def test_the_explanation_agrees_with_the_access_for_everybody_and_every_proposal
         proposal=Proposal.objects.get(proposal_id="300002"),
         reason="mis-tagged",
     )
-    rules: set[Rule] = set()
+    rules: set[DecidingRule] = set()
     for catalog in settings.CATALOGS:
         documents: list[dict[str, Any]] = [
             {"uid": f"{kind}-{proposal}"} | proposal_fields(catalog.name, proposal)
@@ -76,7 +76,7 @@ def test_the_explanation_agrees_with_the_access_for_everybody_and_every_proposal
                 assert decision.allowed == access.allows(catalog, start), (person, start, decision)
                 assert decision.text
                 rules.add(decision.rule)
-    assert rules == set(Rule)
+    assert rules == set(DecidingRule)
 
 
 def explained(*arguments: str) -> str:

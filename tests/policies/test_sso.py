@@ -747,16 +747,19 @@ client_secret = "y"
     [
         ("nonsense", "not valid TOML"),
         ("[oidc]\nid = 'a'", "write [[oidc]]"),
-        ("[[github]]\n", "unknown tables: github"),
-        (GOOD.replace("https", "http"), "issuer: must be an https:// address"),
-        (GOOD + "superusers = ['x']", "unknown keys: superusers"),
-        (GOOD.replace('"a"', '"A b"'), "id: use lower case letters"),
+        ("[[github]]\n", "has the unknown key 'github'"),
+        (GOOD.replace("https", "http"), "oidc[0].issuer: must be an https:// address"),
+        (GOOD + "superusers = ['x']", "oidc[0]: has the unknown key 'superusers'"),
+        (GOOD.replace('"a"', '"A b"'), "oidc[0].id: use lower case letters"),
         (GOOD.replace('"y"', '"env:NOT_SET"'), "variable NOT_SET is not set"),
-        (GOOD.replace('"y"', "7"), "client_secret: must be a text"),
+        (GOOD.replace('"y"', "7"), "oidc[0].client_secret: must be a text"),
         (GOOD + "scopes = ['email']", "must contain 'openid'"),
-        (GOOD + "beamline_staff = { g = 'csx' }", "must be a list of texts"),
+        (
+            GOOD + "beamline_staff = { g = 'csx' }",
+            "beamline_staff[...]: must be a list, not a text",
+        ),
         (GOOD + GOOD, "more than one provider has the id 'a'"),
-        ("[[saml]]\nid = 'b'\nname = 'B'\nentity_id = 'e'", "needs metadata_url"),
+        ("[[saml]]\nid = 'b'\nname = 'B'\nentity_id = 'e'", "saml[0]: needs metadata_url"),
     ],
 )
 def test_a_wrong_file_is_refused_with_the_place(tmp_path: Path, text: str, complaint: str) -> None:

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 
 from headers.models import RUNS_OF_CATALOGS
-from policies.explain import Rule, explain
+from policies.explain import DecidingRule, explain
 from policies.models import AuditEvent, Beamline, Membership, Proposal, RunOverride
 from policies.principals import access_of
 from policies.rule.access import Access
@@ -22,7 +22,7 @@ __all__ = ["staff"]  # the fixture
 EVERYTHING = Access(data_admin=True)
 
 
-def shares(who: Any, viewer: Access = EVERYTHING) -> dict[tuple[str, Rule], int]:
+def shares(who: Any, viewer: Access = EVERYTHING) -> dict[tuple[str, DecidingRule], int]:
     report = what_can_read(who, viewer, settings.CATALOGS)
     return {(share.catalog.name, share.rule): share.count for share in report.shares}
 
@@ -39,13 +39,16 @@ def test_runs_are_counted_by_the_rule_that_lets_somebody_read_them(
 ) -> None:
     recorded(recorder)
     assert shares(people.alice) == {
-        ("csx", Rule.MEMBER): 1,
-        ("csx", Rule.PUBLIC): 1,
-        ("hxn", Rule.MEMBER): 1,
+        ("csx", DecidingRule.MEMBER): 1,
+        ("csx", DecidingRule.PUBLIC): 1,
+        ("hxn", DecidingRule.MEMBER): 1,
     }
-    assert shares(people.sue) == {("csx", Rule.STAFF): 4}
-    assert shares(people.dan) == {("csx", Rule.DATA_ADMIN): 4, ("hxn", Rule.DATA_ADMIN): 1}
-    assert shares(AnonymousUser()) == {("csx", Rule.PUBLIC): 1}
+    assert shares(people.sue) == {("csx", DecidingRule.STAFF): 4}
+    assert shares(people.dan) == {
+        ("csx", DecidingRule.DATA_ADMIN): 4,
+        ("hxn", DecidingRule.DATA_ADMIN): 1,
+    }
+    assert shares(AnonymousUser()) == {("csx", DecidingRule.PUBLIC): 1}
 
 
 def test_the_counts_agree_with_the_explanations(people: People, recorder: Recorder) -> None:
@@ -66,7 +69,7 @@ def test_the_counts_agree_with_the_explanations(people: People, recorder: Record
 
 def test_nobody_learns_of_runs_that_they_may_not_read(people: People, recorder: Recorder) -> None:
     recorded(recorder)
-    assert shares(people.bob, access_of(people.alice)) == {("csx", Rule.PUBLIC): 1}
+    assert shares(people.bob, access_of(people.alice)) == {("csx", DecidingRule.PUBLIC): 1}
 
 
 def test_the_page_of_a_person_tells_what_they_read(staff: People, recorder: Recorder) -> None:

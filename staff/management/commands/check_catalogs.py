@@ -9,7 +9,7 @@ from pymongo.errors import PyMongoError
 from headers.catalogs import Catalog
 from headers.mongo import CatalogUnavailable
 from policies.models import RunOverride
-from staff.checkup import Index, Level, check_catalog, missing_indexes
+from staff.checkup import DatabaseIndex, Level, check_catalog, missing_indexes
 
 
 class Command(BaseCommand):
@@ -50,7 +50,7 @@ class Command(BaseCommand):
                 self.stdout.write(f"  made   index {index}")
 
 
-def _create(index: Index) -> None:
+def _create(index: DatabaseIndex) -> None:
     # A client of its own, without the time limits of requests: an index can take minutes.
     with MongoClient[dict[str, Any]](index.uri, serverSelectionTimeoutMS=5000) as client:
         collection = client.get_default_database()[index.collection]
