@@ -90,7 +90,7 @@ def test_a_worker_gives_back_what_long_answers_needed(recorder: Recorder, tmp_pa
         sizes = {path: size_of(instance.address + path) for path in paths}
         children = Path(f"/proc/{instance.process.pid}/task/{instance.process.pid}/children")
         resident = [resident_bytes(int(worker)) for worker in children.read_text().split()]
-    assert min(sizes.values()) > 500_000, sizes
+    assert min(sizes.values()) > 100_000, sizes
     assert sizes[paths[-1]] == FRAMES * SIDE * SIDE * 2
     assert len(resident) == 1
     assert 2**26 < resident[0] < WORKER_BYTES
