@@ -1,9 +1,12 @@
 """System checks: the service refuses to start in a configuration that is not safe."""
 
+import stat
+import time
+from pathlib import Path
 from typing import Any, cast
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Tags, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.db import DEFAULT_DB_ALIAS
 
 AUTHENTICATION = {
@@ -79,3 +82,59 @@ def hosts(**kwargs: Any) -> list[CheckMessage]:
     if settings.DEBUG or "*" not in settings.ALLOWED_HOSTS:
         return []
     return [Error("BROKER_ALLOWED_HOSTS: '*' accepts any Host header", id="broker.E007")]
+
+
+# -- Mistakes of operators: told by `manage.py check --deploy`; the service starts ------------
+
+LOCAL_HOSTS = {"localhost", "127.0.0.1", "[::1]"}
+OTHERS_MAY_WRITE, STICKY = stat.S_IWOTH, stat.S_ISVTX
+CLOCK_SECONDS = 86_400
+"""so much may differ between the clock of this machine and the one where the files were made"""
+
+
+@register(Tags.security, deploy=True)
+def one_instance(**kwargs: Any) -> list[CheckMessage]:
+    """Several instances, on one machine or more, need a database server."""
+    engine = settings.DATABASES["default"]["ENGINE"]
+    if not engine.endswith("sqlite3") or not (settings.NUM_PROXIES or settings.CACHE_URL):
+        return []
+    text = "DATABASE_URL: SQLite is for one instance on one machine; use PostgreSQL for several"
+    return [Warning(text, id="broker.W001")]
+
+
+@register(Tags.security, deploy=True)
+def unknown_proxy(**kwargs: Any) -> list[CheckMessage]:
+    """The service has no TLS of its own: who is reachable by a name is behind a proxy."""
+    if settings.NUM_PROXIES or set(settings.ALLOWED_HOSTS) <= LOCAL_HOSTS:
+        return []
+    return [
+        Warning(
+            "BROKER_NUM_PROXIES: is 0, but BROKER_ALLOWED_HOSTS has public names. Behind a proxy"
+            " all callers then have its address, and share its limits; with deploy/nginx.conf: 1",
+            id="broker.W002",
+        )
+    ]
+
+
+@register(Tags.security, deploy=True)
+def files_of_all(**kwargs: Any) -> list[CheckMessage]:
+    """Nobody else may replace the catalogs file or what is in var/."""
+    places = [settings.CATALOGS_FILE, settings.STATIC_ROOT.parent]
+    return [
+        Warning(f"{place}: every account of this machine can write there", id="broker.W003")
+        for place in places
+        if _others_may_write(place)
+    ]
+
+
+def _others_may_write(place: Path) -> bool:
+    mode = place.stat().st_mode
+    return bool(mode & OTHERS_MAY_WRITE and not mode & STICKY)
+
+
+@register(Tags.security, deploy=True)
+def clock(**kwargs: Any) -> list[CheckMessage]:
+    """A clock that is behind the service's own files makes tokens and memberships valid again."""
+    if time.time() > Path(__file__).stat().st_mtime - CLOCK_SECONDS:
+        return []
+    return [Warning("The clock of this machine is days behind", id="broker.W004")]

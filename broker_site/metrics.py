@@ -14,6 +14,7 @@ from prometheus_client import (
     generate_latest,
     multiprocess,
 )
+from prometheus_client.registry import Collector
 
 from broker_site.problems import not_found, problem_response
 from policies.addresses import client_address
@@ -25,6 +26,13 @@ REQUESTS = Histogram(
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0),
 )
+
+_collectors: list[Collector] = []
+
+
+def add_collector(collector: Collector) -> None:
+    """Figures that are looked up when they are asked for, and are the same for all processes."""
+    _collectors.append(collector)
 
 
 def observe(request: HttpRequest, response: HttpResponse, seconds: float) -> None:
@@ -44,10 +52,13 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _registry() -> CollectorRegistry:
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return REGISTRY
     registry = CollectorRegistry()
-    multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+        multiprocess.MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REGISTRY)
+    for collector in _collectors:
+        registry.register(collector)
     return registry
 
 

@@ -46,8 +46,9 @@ QUERY_SECONDS = environment.integer("BROKER_QUERY_SECONDS", 10, minimum=1)
 METRICS_ALLOWED = environment.networks("BROKER_METRICS_ALLOWED", "127.0.0.1,::1")
 METRICS_TOKEN = environment.text("BROKER_METRICS_TOKEN", "")
 
+CATALOGS_FILE = BASE_DIR / environment.text("BROKER_CATALOGS", "catalogs.toml")
 try:
-    CATALOGS = load_catalogs(BASE_DIR / environment.text("BROKER_CATALOGS", "catalogs.toml"))
+    CATALOGS = load_catalogs(CATALOGS_FILE)
 except CatalogsError as error:
     raise ConfigurationError(f"BROKER_CATALOGS: {error}") from error
 
@@ -310,6 +311,10 @@ STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
 STATIC_ROOT.mkdir(parents=True, exist_ok=True)
 STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {"BACKEND": "broker_site.static_files.VersionedStaticFiles"},
+}
 # Without collectstatic (demo, tests) the files are served from where they are.
 WHITENOISE_USE_FINDERS = True
 

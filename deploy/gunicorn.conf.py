@@ -4,17 +4,28 @@ Threads, because a request mostly waits for MongoDB or for a slow client; a thre
 that streams to a slow client does not keep the others from working.
 """
 
+import ctypes
 import gc
 import os
 import shutil
 import socket
 import struct
+import sys
 import tempfile
 from typing import Any
 
 # Where the workers keep their counts, so that /metrics tells those of all of them. Set
 # before prometheus_client is imported, which looks then.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics-")
+
+# Memory that a long answer needed goes back to the system. By glibc's defaults each thread has an
+# area of its own, in which blocks of up to 32 MiB are kept, and Arrow has a store of its own.
+os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # malloc.h
+libc = ctypes.CDLL(None)
+if hasattr(libc, "mallopt"):  # glibc
+    libc.mallopt(M_ARENA_MAX, 1)
+    libc.mallopt(M_MMAP_THRESHOLD, 128 * 1024)
 
 bind = os.environ.get("BROKER_BIND", f"127.0.0.1:{os.environ.get('PORT', '8000')}")
 # Files, sockets and their folders are the service's alone.
@@ -30,10 +41,14 @@ threads = int(os.environ.get("BROKER_THREADS", "16"))
 keepalive = 75  # longer than a load balancer's, so that it is not we who close first
 timeout = 60
 graceful_timeout = 30
+# It would be one socket in the account's home for all instances; nobody asks them there.
+control_socket_disable = True
 # The service's own log has one line per request, without query values.
 accesslog = None
-# Wrong settings end the server at once, with their one line, instead of restarting workers.
-preload_app = False
+# The application is loaded before the port is opened: until then nginx finds it closed and asks the
+# other instance, instead of waiting for the answer of one that still loads. A worker that was
+# killed is replaced within moments, and wrong settings end the server at once, with their one line.
+preload_app = True
 
 
 # A client that sends nothing, or takes nothing, for so long gives its thread back. Threads are
@@ -52,7 +67,29 @@ def when_ready(server: Any) -> None:
             listener.sock.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", seconds, 0))
 
 
-def post_worker_init(worker: Any) -> None:
+class NoPandas:
+    """A finder of modules that finds none of that name."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(f"{name} is not imported here", name=name)
+
+
+def let_pyarrow_go_without_pandas() -> None:
+    """pyarrow imports pandas at its first array, and again never: 30 MB, and no route uses it."""
+    import pyarrow
+
+    sys.meta_path.insert(0, NoPandas)
+    try:
+        pyarrow.array([0])
+    finally:
+        sys.meta_path.remove(NoPandas)
+
+
+def on_starting(server: Any) -> None:
+    """Before the port is opened and workers are made."""
+    let_pyarrow_go_without_pandas()
     # What is loaded now stays: the garbage collector need not look at it again and again, nor
     # begin anew with every few documents.
     gc.collect()

@@ -5,6 +5,7 @@ import sqlite3
 import urllib.request
 from pathlib import Path
 
+from tests.documents import Recorder
 from tests.load import CREDENTIALS, SIGN_IN, ask
 from tests.postgresql import PostgreSQL
 from tests.running import Installation
@@ -12,6 +13,9 @@ from tests.running import Installation
 UNCHANGEABLE = (
     "from policies.models import AuditEvent; AuditEvent.objects.all()._raw_delete('default')"
 )
+
+INDEXED = "csx: 1 runs are indexed\nhxn: 1 runs are indexed\n"
+COUNT = "from headers.index.models import IndexedRun; print(IndexedRun.objects.count())"
 
 
 def signed_in(installation: Installation) -> str:
@@ -38,13 +42,19 @@ def audit_cannot_be_emptied(installation: Installation) -> bool:
     return False
 
 
-def test_a_dump_of_postgresql_restores_to_where_it_was(mongo_uri: str, tmp_path: Path) -> None:
+def test_a_dump_of_postgresql_restores_to_where_it_was(recorder: Recorder, tmp_path: Path) -> None:
+    """The index of runs is not in the dump; it is filled again from the catalogs."""
+    recorder.run("310000")
+    recorder.run("310000", catalog="hxn")
     with PostgreSQL() as server:
         before = Installation.make(tmp_path, DATABASE_URL=server.url)
         token = signed_in(before)
+        assert before.manage("index_runs") == INDEXED
         server.copy("broker", "restored")
         url = server.url.replace("/broker?", "/restored?")
         after = Installation(tmp_path, {**before.environment, "DATABASE_URL": url})
+        assert after.manage("shell", "--verbosity", "0", "-c", COUNT).strip() == "0"
+        assert after.manage("index_runs") == INDEXED
         assert whoami(after, token) == "alice"
         assert audit_cannot_be_emptied(after)
 

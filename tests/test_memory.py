@@ -3,10 +3,28 @@
 import json
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
+
+import bson
+import h5py
+import numpy as np
+from bson.raw_bson import RawBSONDocument
+
+from events.columns.formats import ENCODERS
+from headers.mongo import database
+from tests import settings as test_settings
+from tests.documents import Recorder
+from tests.running import Installation
 
 EVENTS = 100_000
 GROWTH = 64 * 2**20
+WORKER_BYTES = 215 * 2**20
+"""of a gunicorn worker after long answers; 250 MB are promised"""
+SERVED_EVENTS = 40_000
+"""more than a table holds in memory; 100,000 need no more, and much longer to be written"""
+FRAMES, SIDE = 200, 512
+"""105 MB"""
 
 # Run by another process: this one has grown for its own reasons. The events come in batches as the
 # database sends them, made beforehand, so that neither the database nor they are measured.
@@ -55,3 +73,76 @@ def test_tables_of_100_000_events_need_little_memory() -> None:
     growths = json.loads(done.stdout)
     assert len(growths) == 6
     assert max(growths.values()) < GROWTH, growths
+
+
+def test_a_worker_gives_back_what_long_answers_needed(recorder: Recorder, tmp_path: Path) -> None:
+    events, frames = many_events(recorder), many_frames(recorder)
+    table, image = f"{events}streams/primary/table/", f"{frames}streams/primary/data/image/"
+    paths = [
+        *(f"{table}?format={kind}&timestamps=true" for kind in ENCODERS),
+        f"{events}documents/",
+        f"{frames}documents/?fill=true",
+        f"{frames}export/?format=h5",
+        f"{image}?format=octet-stream",
+    ]
+    installation = Installation.make(tmp_path, BROKER_WORKERS="1", BROKER_QUERY_SECONDS="120")
+    with installation.instance() as instance:
+        sizes = {path: size_of(instance.address + path) for path in paths}
+        children = Path(f"/proc/{instance.process.pid}/task/{instance.process.pid}/children")
+        resident = [resident_bytes(int(worker)) for worker in children.read_text().split()]
+    assert min(sizes.values()) > 100_000, sizes
+    assert sizes[paths[-1]] == FRAMES * SIDE * SIDE * 2
+    assert len(resident) == 1
+    assert 2**26 < resident[0] < WORKER_BYTES
+
+
+def size_of(address: str) -> int:
+    with urllib.request.urlopen(address, timeout=120) as response:
+        assert response.status == 200
+        return sum(map(len, iter(lambda: response.read(2**20), b"")))
+
+
+def resident_bytes(process: int) -> int:
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+
+def many_events(recorder: Recorder) -> str:
+    """The address of a public run."""
+    run = recorder.run("312000", events=0)
+    descriptor = recorder.descriptor(run)
+    collection = database(recorder.catalogs["csx"].metadata).event
+    for begin in range(0, SERVED_EVENTS, 10_000):
+        made = range(begin, begin + 10_000)
+        collection.insert_many([RawBSONDocument(event(descriptor, n)) for n in made], ordered=False)
+    return f"/api/v1/headers/{run}/"
+
+
+def event(descriptor: str, n: int) -> bytes:
+    data, when = {"det": n * 0.5, "motor": n * 0.25}, 1.75e9 + n
+    document = {"_id": bson.ObjectId(), "uid": f"{n:036d}", "descriptor": descriptor}
+    document |= {"seq_num": n + 1, "time": when, "data": data, "filled": {}}
+    return bson.encode(document | {"timestamps": dict.fromkeys(data, when)})
+
+
+def many_frames(recorder: Recorder) -> str:
+    """The address of a public run of 200 frames of 512 × 512 pixels in a file."""
+    run = recorder.run("312000", events=0)
+    image = {"dtype": "array", "shape": [1, SIDE, SIDE], "source": "SIM", "external": "FILESTORE:"}
+    descriptor = recorder.descriptor(run, data_keys={"image": image})
+    folder = test_settings.FOLDER / "data"
+    folder.mkdir(exist_ok=True)
+    with h5py.File(folder / "memory.h5", "w") as file:
+        values = np.arange(FRAMES, dtype="<u2").repeat(SIDE * SIDE).reshape(FRAMES, SIDE, SIDE)
+        file.create_dataset("/entry/data/data", data=values, chunks=(1, SIDE, SIDE))
+    place = {"root": "/facility/data", "resource_path": "memory.h5", "spec": "AD_HDF5"}
+    resource = {"uid": "memory", "run_start": run, "resource_kwargs": {"frame_per_point": 1}}
+    recorder.insert("csx", "resource", {**place, **resource, "path_semantics": "posix"})
+    for n in range(FRAMES):
+        datum, when = f"memory/{n}", 1.75e9 + n
+        kwargs = {"datum_kwargs": {"point_number": n}}
+        recorder.insert("csx", "datum", {"datum_id": datum, "resource": "memory", **kwargs})
+        taken = {"data": {"image": datum}, "timestamps": {"image": when}, "filled": {}}
+        numbered = {"uid": f"memory-{n}", "descriptor": descriptor, "seq_num": n + 1, "time": when}
+        recorder.insert("csx", "event", numbered | taken)
+    return f"/api/v1/headers/{run}/"

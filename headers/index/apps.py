@@ -8,6 +8,9 @@ class RunIndexConfig(AppConfig):
     verbose_name = "Index of runs"
 
     def ready(self) -> None:
+        from broker_site.metrics import add_collector
+        from headers.index.metrics import IndexCollector
         from headers.index.overrides import follow_overrides
 
         follow_overrides()
+        add_collector(IndexCollector())

@@ -1,10 +1,15 @@
 """GET /metrics: for allowed addresses or with the token, for nobody else."""
 
+import time
 from ipaddress import ip_network
 
 import pytest
+from django.db import OperationalError
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
+
+from headers.index.catch_up import catch_up, current_index, take_turn
+from tests.documents import Recorder
 
 pytestmark = pytest.mark.django_db
 
@@ -40,3 +45,33 @@ def test_methods_that_somebody_makes_up_are_one_series(client: APIClient) -> Non
     text = client.get("/metrics").content.decode()
     assert 'method="other"' in text
     assert "MADEUP" not in text
+
+
+def test_the_index_is_told_by_catalog(
+    client: APIClient, recorder: Recorder, settings: Settings
+) -> None:
+    text = client.get("/metrics").content.decode()
+    assert "broker_index_runs{" not in text
+    assert "\nbroker_index_age_seconds " not in text
+    recorder.run()
+    recorder.run(catalog="hxn")
+    catch_up(current_index(settings.CATALOGS), fill_seconds=60)
+    take_turn(time.time() - 100)
+    text = client.get("/metrics").content.decode()
+    for catalog in ("csx", "hxn"):
+        for name in ("runs", "filled", "available"):
+            assert f'broker_index_{name}{{catalog="{catalog}"}} 1.0' in text
+    age = text.partition("\nbroker_index_age_seconds ")[2].split()[0]
+    assert 100 <= float(age) < 200
+
+
+def test_metrics_are_told_while_the_database_is_away(
+    client: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        raise OperationalError("no connection")
+
+    monkeypatch.setattr("headers.index.metrics._sources", away)
+    answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert b"broker_request_seconds" in answer.content

@@ -110,3 +110,53 @@ def test_the_server_starts_with_good_settings_and_not_with_a_database_that_is_wr
     assert done.returncode != 0
     assert "Refusing to start" in done.stderr
     assert "only 'default' is known" in done.stderr
+
+
+POSTGRESQL, SQLITE = (f"django.db.backends.{name}" for name in ("postgresql", "sqlite3"))
+GOOD = {"ALLOWED_HOSTS": ["localhost"], "NUM_PROXIES": 0, "CACHE_URL": ""}
+
+
+def warnings(**changes: Any) -> set[str]:
+    """What `manage.py check --deploy` warns of, of the service's own, in good settings changed."""
+    with override_settings(**GOOD | changes):
+        messages = run_checks(include_deployment_checks=True)
+    return {str(message.id) for message in messages if str(message.id).startswith("broker.W")}
+
+
+@pytest.mark.parametrize(
+    ("engine", "changes", "warning"),
+    [
+        (SQLITE, {}, set()),
+        (SQLITE, {"NUM_PROXIES": 1}, {"broker.W001"}),
+        (SQLITE, {"CACHE_URL": "redis://there"}, {"broker.W001"}),
+        (POSTGRESQL, {"NUM_PROXIES": 1, "CACHE_URL": "redis://there"}, set()),
+        (POSTGRESQL, {"ALLOWED_HOSTS": ["data.example.org"]}, {"broker.W002"}),
+        (POSTGRESQL, {"ALLOWED_HOSTS": ["data.example.org"], "NUM_PROXIES": 1}, set()),
+    ],
+)
+def test_a_mistake_in_operating_is_told(
+    engine: str, changes: dict[str, Any], warning: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(settings.DATABASES["default"], "ENGINE", engine)
+    assert warnings(**changes) == warning
+
+
+def test_files_that_everybody_can_write_are_told(tmp_path: Path) -> None:
+    catalogs, var = tmp_path / "catalogs.toml", tmp_path / "var"
+    catalogs.touch()
+    var.mkdir()
+
+    def told(of_catalogs: int, of_var: int) -> set[str]:
+        catalogs.chmod(of_catalogs)
+        var.chmod(of_var)
+        return warnings(CATALOGS_FILE=catalogs, STATIC_ROOT=var / "static")
+
+    assert told(0o640, 0o700) == set()
+    assert told(0o666, 0o700) == {"broker.W003"}
+    assert told(0o640, 0o777) == {"broker.W003"}
+    assert told(0o640, 0o1777) == set()  # as /tmp: nobody replaces the files of others
+
+
+def test_a_clock_that_is_behind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("broker_site.checks.time.time", lambda: 1_600_000_000.0)
+    assert warnings() == {"broker.W004"}

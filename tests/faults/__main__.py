@@ -30,6 +30,8 @@ from tests.postgresql import PostgreSQL
 RECOVERY_SECONDS = 5.0
 HUNG_SECONDS = 30.0
 AWAY_SECONDS = 10.0
+INDEXED_SECONDS = 60.0
+"""until followers that have just been started, on a busy machine, have read what came"""
 OK = frozenset({200})
 REFUSED = frozenset({200, 502, 503})
 """what may be answered while something that is needed is away: an answer, or an honest refusal"""
@@ -99,6 +101,19 @@ def reader_killed(there: World) -> None:
             os.kill(reader, signal.SIGKILL)
 
 
+def follower_killed(there: World) -> None:
+    """Both of two followers, with runs that come meanwhile; then one is started again."""
+    for follower in there.followers:
+        follower.kill()
+    expected = there.add_runs(200)
+    there.start_follower()
+    there.start_follower()
+    deadline = time.monotonic() + INDEXED_SECONDS
+    while there.indexed_runs() != expected and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert there.indexed_runs() == expected, "runs were lost, or are indexed twice"
+
+
 def mongodb_hung(there: World) -> None:
     with paused(processes(f"--port {test_settings.MONGO_PORT}")[0]):
         time.sleep(HUNG_SECONDS)
@@ -110,6 +125,7 @@ FAULTS = (
     Fault("500 half-sent requests", half_sent),
     Fault("kill -9 of a worker of each instance", worker_killed),
     Fault("kill -9 of every reader of files", reader_killed),
+    Fault("kill -9 of both followers, 200 runs meanwhile", follower_killed),
     Fault(f"MongoDB hung for {HUNG_SECONDS:.0f} s", mongodb_hung, REFUSED),
 )
 

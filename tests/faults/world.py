@@ -4,10 +4,12 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import h5py
@@ -15,10 +17,12 @@ import numpy as np
 from django.conf import settings
 
 from demo.embedded_mongo import embedded_mongo
+from headers.mongo import database
 from tests import settings as test_settings
 from tests.behind_nginx import nginx
 from tests.documents import Recorder
-from tests.running import Installation, Instance
+from tests.load import ask
+from tests.running import ROOT, Installation, Instance
 
 FRAMES, SIDE = 32, 512
 FRAME_BYTES = SIDE * SIDE * 2
@@ -32,6 +36,10 @@ class World:
     instances: list[Instance]
     run: str
     """uid of a public run of 32 frames of 512 × 512 pixels"""
+    installation: Installation
+    recorder: Recorder
+    followers: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """processes of `manage.py follow`"""
 
     @property
     def header(self) -> str:
@@ -46,22 +54,51 @@ class World:
     def frame(self) -> str:
         return f"{self.frames}&slice=7"
 
+    def start_follower(self) -> None:
+        command = [sys.executable, "manage.py", "follow", "--seconds", "0.2"]
+        with (self.folder / "follower.log").open("ab") as log:
+            follower = subprocess.Popen(
+                command, cwd=ROOT, env=self.installation.environment, stdout=log, stderr=log
+            )
+        self.followers.append(follower)
+
+    def stop_followers(self) -> None:
+        for follower in self.followers:
+            follower.terminate()
+            follower.wait(20)
+
+    def add_runs(self, count: int) -> int:
+        """How many runs the catalog has then."""
+        for _ in range(count):
+            self.recorder.run("312000", events=0)
+        return database(self.recorder.catalogs["csx"].metadata).run_start.count_documents({})
+
+    def indexed_runs(self) -> int:
+        """Runs of the catalog csx in the index, as /metrics tells."""
+        _, content = ask(self.instances[0].port, "/metrics")
+        found = content.decode().partition('broker_index_runs{catalog="csx"} ')[2]
+        return int(float(found.split()[0])) if found else 0
+
 
 @contextmanager
 def world(folder: Path, **variables: str) -> Iterator[World]:
     """A new one in this folder. `variables` go into the instances' environment."""
     with ExitStack() as stack:
         stack.enter_context(embedded_mongo(None, test_settings.MONGO_PORT))
-        uid = _record()
+        recorder = Recorder({catalog.name: catalog for catalog in settings.CATALOGS})
+        uid = _record(recorder)
         installation = Installation.make(folder, BROKER_NUM_PROXIES="1", **variables)
         instances = [stack.enter_context(installation.instance()) for _ in range(2)]
         port = stack.enter_context(nginx(folder, [instance.port for instance in instances]))
-        yield World(folder, port, instances, uid)
+        there = World(folder, port, instances, uid, installation, recorder)
+        stack.callback(there.stop_followers)
+        for _ in range(2):
+            there.start_follower()
+        yield there
 
 
-def _record() -> str:
+def _record(recorder: Recorder) -> str:
     """Writes the run that everybody reads."""
-    recorder = Recorder({catalog.name: catalog for catalog in settings.CATALOGS})
     uid = recorder.run("312000", events=0)
     image = {"dtype": "array", "shape": [1, SIDE, SIDE], "source": "SIM", "external": "FILESTORE:"}
     descriptor = recorder.descriptor(uid, data_keys={"image": image})

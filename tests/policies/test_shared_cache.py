@@ -1,6 +1,5 @@
 """What all workers share: a one-time code is used once, whichever of them is given it."""
 
-import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,8 @@ from redis.exceptions import RedisError
 from policies.shared_cache import SQLCache, count
 from policies.throttling import exceeds_anonymous_rate
 from tests.conftest import Actor, People
-from tests.programs import free_port, program, wait_for_port
+from tests.programs import free_port
+from tests.redis import Redis
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,18 +27,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def redis_options(tmp_path: Path, settings: Settings) -> Iterator[dict[str, Any]]:
     """The settings of a cache in a Redis of the test's own."""
-    port = free_port()
-    server = subprocess.Popen(
-        [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", ""],
-        cwd=tmp_path,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        wait_for_port(port)
-        yield {**settings.REDIS, "LOCATION": f"redis://127.0.0.1:{port}/0"}
-    finally:
-        server.terminate()
-        server.wait(20)
+    with Redis(tmp_path) as server:
+        yield {**settings.REDIS, "LOCATION": server.url}
 
 
 def redis(options: dict[str, Any]) -> RedisCache:
