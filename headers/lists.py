@@ -24,12 +24,12 @@ from headers.selection import EXIT_STATUSES, moment
 from headers.views import RunView, header
 from policies.audit import note_runs, record_read
 from policies.requests import access_for
+from policies.rule.proposal_paths import INT64
 
 MAX_PAGE = 1000
 MAX_FACETS = 10
 MAX_FIELDS = 50
 PROJECTED = ("uid", "catalog", "proposal", "start", "stop", "descriptors")
-INT64 = 2**63
 Tree = dict[str, Any]
 
 
@@ -45,7 +45,9 @@ class HeaderFilters(Parameters):
     )
     proposal = PlainText(required=False)
     plan_name = PlainText(required=False)
-    scan_id = serializers.IntegerField(required=False, min_value=-INT64, max_value=INT64 - 1)
+    scan_id = serializers.IntegerField(
+        required=False, min_value=INT64.start, max_value=INT64.stop - 1
+    )
     uid = PlainText(required=False, min_length=5, help_text="prefix of the uid")
     since = serializers.CharField(
         required=False, max_length=64, help_text="inclusive: epoch, ISO 8601, 2026, 2026-07, …"

@@ -22,7 +22,7 @@ GROWTH = 64 * 2**20
 WORKER_BYTES = 215 * 2**20
 """of a gunicorn worker after long answers; 250 MB are promised"""
 SERVED_EVENTS = 40_000
-"""more than a table holds in memory; 100,000 need no more, and much longer to be written"""
+"""more than a table holds in memory at a time"""
 FRAMES, SIDE = 200, 512
 """105 MB"""
 
