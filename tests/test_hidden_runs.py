@@ -149,6 +149,8 @@ NO_RUNS: dict[str, str] = {
     "api/v1/auth/device/token/": "signs in",
     "api/v1/schema/": "the same for everybody",
     "api/v1/auth/provider/password/token": "signs in",
+    "api/v1/auth/provider/browser/authorize": "signs in",
+    "api/v1/auth/provider/browser/token": "signs in",
     "api/v1/auth/session/refresh": "signs in",
     "api/v1/auth/session/revoke": "signs out",
     "api/v1/auth/logout": "signs out",
@@ -265,7 +267,7 @@ def content_of(response: HttpResponseBase) -> bytes:
 
 
 CSRF_TOKEN = re.compile(rb"\b[A-Za-z0-9]{64}\b")
-PER_REQUEST = {"X-Request-ID", "Server-Timing", "Date"}
+PER_REQUEST = {"X-Request-ID", "X-Tiled-Request-ID", "Server-Timing", "Date"}
 
 
 def told(response: HttpResponseBase, names: Names) -> tuple[int, bytes, dict[str, str]]:

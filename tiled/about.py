@@ -7,6 +7,8 @@ from tiled.filters import CONDITIONS
 PROTOCOL = "0.2.20"
 """the version of Tiled whose protocol this is; its writers compare it"""
 PROVIDER = "password"
+DEVICE = "browser"
+"""the other way to sign in, as the clients offer it to people"""
 
 
 def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
@@ -29,7 +31,13 @@ def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
                     "mode": "internal",
                     "links": {"auth_endpoint": f"{auth}provider/{PROVIDER}/token"},
                     "confirmation_message": None,
-                }
+                },
+                {
+                    "provider": DEVICE,
+                    "mode": "external",
+                    "links": {"auth_endpoint": f"{auth}provider/{DEVICE}/authorize"},
+                    "confirmation_message": None,
+                },
             ],
             "links": {
                 "whoami": f"{auth}whoami",

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import structlog
 from django.conf import settings
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import extend_schema
@@ -90,6 +91,13 @@ class Speaking(APIView):
 
     def get_exception_handler(self) -> Any:
         return lambda error, context: refused(error)
+
+    def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
+        """With the request's id under the name that the clients quote in their errors."""
+        response = super().finalize_response(*args, **kwargs)
+        known = structlog.contextvars.get_contextvars()
+        response["X-Tiled-Request-ID"] = known.get("request_id", "")
+        return response
 
 
 def refused(error: Exception) -> HttpResponse | None:
