@@ -28,7 +28,7 @@ def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
             "providers": [
                 {
                     "provider": PROVIDER,
-                    "mode": "internal",
+                    "mode": "password",  # as clients of all generations name it
                     "links": {"auth_endpoint": f"{auth}provider/{PROVIDER}/token"},
                     "confirmation_message": None,
                 },

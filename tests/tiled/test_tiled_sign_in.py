@@ -72,7 +72,7 @@ def error(response: Any) -> str:
 def test_the_root_names_both_ways_to_sign_in(program: APIClient) -> None:
     authentication = program.get("/api/v1/").json()["authentication"]
     modes = {provider["provider"]: provider["mode"] for provider in authentication["providers"]}
-    assert modes == {"password": "internal", "browser": "external"}
+    assert modes == {"password": "password", "browser": "external"}
     assert authentication["required"] is False
 
 
