@@ -3,6 +3,7 @@
 from typing import Any
 
 from tiled.filters import CONDITIONS
+from tiled.formats import ARRAY_ALIASES, ARRAYS, TABLE_ALIASES, TABLES
 
 PROTOCOL = "0.2.20"
 """the version of Tiled whose protocol this is; its writers compare it"""
@@ -18,10 +19,15 @@ def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
         "api_version": 0,
         "library_version": PROTOCOL,
         "formats": {
-            "array": ["application/octet-stream"],
-            "container": ["application/vnd.apache.arrow.file"],
+            "array": list(ARRAYS),
+            "container": ["application/x-hdf5"],
+            "xarray_dataset": list(TABLES),
         },
-        "aliases": {},
+        "aliases": {
+            "array": ARRAY_ALIASES,
+            "container": {"application/x-hdf5": ["h5", "hdf5"]},
+            "xarray_dataset": TABLE_ALIASES,
+        },
         "queries": list(CONDITIONS),
         "authentication": {
             "required": False,

@@ -4,21 +4,19 @@ Prints a line of JSON: what each habit gave, or the error that it ended with.
 Arguments: address, user ("" for nobody), password, node, uid of a run with `primary`.
 """
 
-import builtins
-import getpass
 import json
-import os
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from databroker.v1 import Broker
-from reader import plain
+from reader import NEW, plain, signed_in
 from tiled.client import from_uri
 from tiled.client.constructors import from_context
-from tiled.client.context import Context
 from tiled.queries import (
     Comparison,
     Contains,
@@ -43,21 +41,8 @@ except ImportError:  # the clients of 2023
 
 warnings.simplefilter("ignore")
 address, user, password, node, uid = sys.argv[1:6]
-NEW = hasattr(queries, "KeyPresent")
 
-
-def signed_in() -> Context:
-    """As a person at a terminal signs in."""
-    os.environ["TILED_FORCE_PROMPT"] = "1"
-    builtins.input = lambda prompt: user if prompt.startswith("Username") else "1"
-    getpass.getpass = lambda *_: password
-    context = from_uri(address).context
-    if user:
-        context.authenticate(**({} if NEW else {"prompt_for_reauthentication": True}))
-    return context
-
-
-context = signed_in()
+context = signed_in(address, user, password).context
 catalog = from_context(context)
 for part in node.split("/"):
     catalog = catalog[part]
@@ -218,6 +203,27 @@ if NEW:
         "read by path": lambda: plain(run["primary", "data"].read()),
         "key absent": lambda: found(queries.KeyPresent("scan_id", exists=False)),
     }
+
+# What is written to files.
+
+
+def exported(node: Any, name: str) -> int:
+    """Bytes of the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        node.export(str(file))
+        return file.stat().st_size
+
+
+def exports(node: Any, name: str) -> Callable[[], int]:
+    return lambda: exported(node(), name)
+
+
+for suffix in ("csv", "parquet", "arrow", "json"):
+    HABITS[f"table.{suffix}"] = exports(lambda: run["primary"]["data"], f"table.{suffix}")
+for suffix in ("npy", "csv", "json", "h5"):
+    HABITS[f"array.{suffix}"] = exports(lambda: run["primary"]["data"]["time"], f"array.{suffix}")
+HABITS["run.h5"] = lambda: exported(run, "run.h5")
 
 # Who one is.
 

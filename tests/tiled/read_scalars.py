@@ -3,27 +3,16 @@
 Prints a line of JSON. Arguments: address, user, password, uid.
 """
 
-import builtins
-import getpass
 import json
-import os
 import sys
 import time
 import warnings
 
-from reader import plain
-from tiled.client import from_uri
-
-from tiled import queries
+from reader import plain, signed_in
 
 warnings.simplefilter("ignore")
 address, user, password, uid = sys.argv[1:5]
-os.environ["TILED_FORCE_PROMPT"] = "1"
-builtins.input = lambda prompt: user if prompt.startswith("Username") else "1"
-getpass.getpass = lambda *_: password
-client = from_uri(address)
-new = hasattr(queries, "KeyPresent")
-client.context.authenticate(**({} if new else {"prompt_for_reauthentication": True}))
+client = signed_in(address, user, password)
 run = client["all"][uid]
 keys = run["primary"].descriptors[0]["data_keys"]
 external = sorted(name for name, key in keys.items() if key.get("external"))

@@ -177,6 +177,9 @@ def test_habits_of_scripts_work_unchanged(
     check_one_run(found, run, demo.read[uid])
     check_header(found, run, demo.read[uid])
     check_who(found, user)
+    files = {habit: size for habit, size in found.items() if "." in habit}
+    assert len(files) == 9
+    assert all(isinstance(size, int) and size > 0 for size in files.values()), files
 
 
 def check_which_runs(found: Doc, runs: list[Doc], run: Doc) -> None:

@@ -38,7 +38,7 @@ def browser(people: People) -> Client:
 
 def sent(client: APIClient, address: str, body: Any = None) -> Any:
     """As the clients send it: with no Content-Type."""
-    content = b"" if body is None else json.dumps(body).encode()
+    content = "" if body is None else json.dumps(body)
     return client.generic("POST", address, content, content_type="")
 
 

@@ -3,17 +3,13 @@
 Prints a line of JSON for each run. Arguments: address, user ("" for nobody), password.
 """
 
-import builtins
-import getpass
 import json
-import os
 import sys
 import warnings
 from typing import Any
 
 import numpy as np
-from reader import plain
-from tiled.client import from_uri
+from reader import plain, signed_in
 
 warnings.simplefilter("ignore")
 address, user, password = sys.argv[1:4]
@@ -66,14 +62,6 @@ def datums(page: Any) -> list[Any]:
     ]
 
 
-os.environ["TILED_FORCE_PROMPT"] = "1"
-builtins.input = lambda prompt: user if prompt.startswith("Username") else "1"
-getpass.getpass = lambda *_: password
-client = from_uri(address)
-if user:
-    try:
-        client.context.authenticate()
-    except Exception:  # the clients of 2023 ask first whether there is a terminal
-        client.context.authenticate(prompt_for_reauthentication=True)
+client = signed_in(address, user, password)
 for uid, run in client["all"].items():
     print(json.dumps({"uid": uid, "streams": streams(run), "documents": documents(run)}))
