@@ -20,13 +20,15 @@ def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
         "library_version": PROTOCOL,
         "formats": {
             "array": list(ARRAYS),
-            "container": ["application/x-hdf5"],
+            "container": ["application/x-hdf5", "application/json-seq"],
             "xarray_dataset": list(TABLES),
+            "table": list(TABLES),
         },
         "aliases": {
             "array": ARRAY_ALIASES,
             "container": {"application/x-hdf5": ["h5", "hdf5"]},
             "xarray_dataset": TABLE_ALIASES,
+            "table": TABLE_ALIASES,
         },
         "queries": list(CONDITIONS),
         "authentication": {

@@ -74,6 +74,9 @@ class CatalogNode(Node):
     specs: ClassVar[Sequence[Spec]] = [("CatalogOfBlueskyRuns", "1")]
     sorting: ClassVar[str] = "time"
 
+    def run_node(self, path: Path, run: Run) -> "RunNode":
+        return RunNode(path, run)
+
 
 @dataclass(frozen=True)
 class RunNode(Node):
@@ -163,7 +166,7 @@ class ArrayNode(Node):
 
     @property
     def specs(self) -> Sequence[Spec]:  # type: ignore[override]
-        return [(self.spec, None)]
+        return [(self.spec, None)] if self.spec else []
 
     @property
     def chunks(self) -> list[list[int]]:
@@ -216,14 +219,14 @@ class ValuesNode(Node):
         if unknown := [name for name in names if name not in known]:
             raise NoNode(unknown[0])
         kept = [n for n in names if n == TIME or self.of_times or sources.is_column(self.stream, n)]
-        return Table(self.stream, kept, timestamps=self.of_times)
+        return Table.of(self.stream, kept, timestamps=self.of_times)
 
     def _nodes(self, names: Sequence[str], *, at_hand: bool = False) -> Iterator[Node]:
         with self.table(names) as table:
             for name in names:
                 if name in table.schema.names:
                     yield self._column(name, table, at_hand)
-                elif node := self._array(name):
+                elif node := self.array(name, (*self.path, name)):
                     yield node
 
     def _column(self, name: str, table: Table, at_hand: bool) -> Node:
@@ -237,15 +240,15 @@ class ValuesNode(Node):
             values=table.values(name) if at_hand else None,
         )
 
-    def _array(self, name: str) -> Node | None:
+    def array(self, name: str, path: Path, spec: str = "xarray_data_var") -> Node | None:
+        """A field whose values are arrays; None if they are none."""
         known = sources.shape_and_dtype(self.stream, name)
         if known is None:
             return None
         shape, dtype = known
-        dims = self._dims(name, len(shape) - 1)
+        dims = (TIME, *self._dims(name, len(shape) - 1))
         about = self._attributes(name)
-        path = (*self.path, name)
-        return ArrayNode(path, shape, dtype, (TIME, *dims), about, stream=self.stream)
+        return ArrayNode(path, shape, dtype, dims, about, spec=spec, stream=self.stream)
 
     def _dims(self, name: str, axes: int) -> list[str]:
         declared = self.stream.data_keys[name].get("dims")
@@ -255,11 +258,11 @@ class ValuesNode(Node):
 
     def _attributes(self, name: str) -> dict[str, Any]:
         key = self.stream.data_keys[name]
-        found = {"object": key.get("object_name") or self._object_of(name)}
+        found = {"object": key.get("object_name") or self.object_of(name)}
         units = key.get("units")
         return found | ({"units_string": units} if isinstance(units, str) else {})
 
-    def _object_of(self, name: str) -> str | None:
+    def object_of(self, name: str) -> str | None:
         for descriptor in self.stream.described:
             for device, fields in descriptor.object_keys.items():
                 if name in fields:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from events.columns.columns import read_columns
+from events.columns.columns import Columns, read_columns
 from events.repositories import Events
 from events.stream import Stream
 
@@ -22,22 +22,48 @@ Array = NDArray[Any]
 
 
 class Table:
-    """`time` and some fields of a stream, or when their values were taken; to be closed.
+    """Columns of the events of a stream; to be closed.
 
     Nulls are NaN and empty texts, as a numpy array holds them. A field of lists has no column.
     """
 
-    def __init__(self, stream: Stream, names: Sequence[str], *, timestamps: bool = False) -> None:
+    def __init__(self, read: Columns, columns: Mapping[str, str]) -> None:
+        """columns: name here → name in what was read."""
+        self._read = read
+        self._columns = {
+            name: column
+            for name, column in columns.items()
+            if not pa.types.is_list(read.schema.field(column).type)
+        }
+        self.schema = pa.schema([(name, self._type(name)) for name in self._columns])
+
+    @classmethod
+    def of(cls, stream: Stream, names: Sequence[str], *, timestamps: bool = False) -> Self:
+        """`time` and fields of these names, or when the fields' values were taken."""
         fields = [name for name in names if name != TIME]
-        batches = Events(stream.run).stream_batches(stream.uids)
-        self._read = read_columns(
-            batches, stream.fields(fields), timestamps=timestamps, groups=stream.groups
-        )
+        read = _read(stream, fields, timestamps)
         at = 2 + (len(fields) if timestamps else 0)
-        found = {TIME: TIME} | dict(zip(fields, self._read.schema.names[at:], strict=False))
-        kept = [name for name in names if name in found and not self._is_list(found[name])]
-        self._columns = {name: found[name] for name in kept}
-        self.schema = pa.schema([(name, self._type(name)) for name in kept])
+        found = {TIME: TIME} | dict(zip(fields, read.schema.names[at:], strict=False))
+        return cls(read, {name: found[name] for name in names if name in found})
+
+    @classmethod
+    def internal(cls, stream: Stream, scalars: Sequence[str], names: Sequence[str]) -> Self:
+        """`seq_num`, `time`, the values of some fields, and `ts_…` of all, as TiledWriter names
+        them. A column whose name begins with `_` the clients do not take.
+        """
+        read = _read(stream, names, True)
+        values, moments = read.schema.names[2 : 2 + len(names)], read.schema.names[2 + len(names) :]
+        columns = {"seq_num": "seq_num", TIME: TIME}
+        for name, column in zip(names, values, strict=True):
+            if name in scalars:
+                columns.setdefault(f"{name}_" if name in columns else name, column)
+        for name, column in zip(names, moments, strict=True):
+            columns.setdefault(f"ts_{name}", column)
+        return cls(read, {n: column for n, column in columns.items() if not n.startswith("_")})
+
+    def narrowed(self, names: Sequence[str]) -> "Table":
+        """Over the same file, with these columns only; KeyError for one that is not there."""
+        return Table(self._read, {name: self._columns[name] for name in names})
 
     def __enter__(self) -> Self:
         return self
@@ -78,15 +104,18 @@ class Table:
     def _stored(self, name: str) -> Iterator[pa.Array]:
         return self._read.column(self._columns[name])
 
-    def _is_list(self, column: str) -> bool:
-        return bool(pa.types.is_list(self._read.schema.field(column).type))
-
     def _type(self, name: str) -> pa.DataType:
         kind = self._read.schema.field(self._columns[name]).type
         if pa.types.is_string(kind) or pa.types.is_floating(kind):
             return kind
         lacks = pa.types.is_null(kind) or any(part.null_count for part in self._stored(name))
         return pa.float64() if lacks else kind
+
+
+def _read(stream: Stream, names: Sequence[str], timestamps: bool) -> Columns:
+    batches = Events(stream.run).stream_batches(stream.uids)
+    fields = stream.fields(names)
+    return read_columns(batches, fields, timestamps=timestamps, groups=stream.groups)
 
 
 class HeldTable:

@@ -52,6 +52,7 @@ from tiled.formats import (
     encoded,
     media_type,
 )
+from tiled.layout3 import CatalogV3, InternalNode
 from tiled.nodes import (
     ArrayNode,
     CatalogNode,
@@ -70,7 +71,9 @@ DEFAULT_PAGE = 100
 MAX_ROWS = 1_000_000
 HDF5 = ("h5", "hdf5", "application/x-hdf5")
 EVERY = "all"
+EVERY_V3 = "all_v3"
 RAW = "raw"
+V3 = "v3"
 Path = tuple[str, ...]
 
 
@@ -174,7 +177,7 @@ class NodeView(Speaking, EventView):
         if run.uid != name:
             raise NoNode(name)
         note_runs([run])
-        return RunNode(path, run)
+        return node.run_node(path, run)
 
 
 def catalogs(name: str | None) -> tuple[Any, ...]:
@@ -185,17 +188,20 @@ def root() -> Node:
     every = catalogs(None)
     if len(every) == 1:
         return CatalogNode((), every)
-    return Folder((), (EVERY, *(catalog.name for catalog in every)))
+    return Folder((), (EVERY, EVERY_V3, *(catalog.name for catalog in every)))
 
 
 def folder(path: Path) -> Node | None:
     """The node of a path that the configuration alone knows."""
     if path == (EVERY,):
         return CatalogNode(path, catalogs(None))
+    if path == (EVERY_V3,):
+        return CatalogV3(path, catalogs(None))
     found = catalogs(path[0])
     if found and len(path) == 1:
-        return Folder(path, (RAW,))
-    return CatalogNode(path, found) if found and path[1:] == (RAW,) else None
+        return Folder(path, (RAW, V3))
+    layouts: dict[Path, type[CatalogNode]] = {(RAW,): CatalogNode, (V3,): CatalogV3}
+    return layouts[path[1:]](path, found) if found and path[1:] in layouts else None
 
 
 class MetadataView(NodeView):
@@ -235,6 +241,9 @@ class SearchView(NodeView):
         elif fields != ["count"]:
             nodes = {child.path[-1]: child for child in self._children(node)}
             children = [resource(nodes[name], self.api) for name in chosen if name in nodes]
+        if self.request.query_params.get("select_metadata", "").lower() == "false":
+            for child in children:
+                child["attributes"]["metadata"] = {"selected": None}
         more = offset + limit < len(node.names)
         link = f"{self._link(node)}?page[offset]={offset + limit}&page[limit]={limit}"
         return self._page(node, children, len(node.names), link if more else None)
@@ -255,7 +264,7 @@ class SearchView(NodeView):
         if fields == [""]:
             children = [only_key(path, self.api) for _, path in paths]
         else:
-            children = [_listed(RunNode(path, run), self.api) for run, path in paths]
+            children = [_listed(node.run_node(path, run), self.api) for run, path in paths]
         limit = self._window()[1]
         link = f"{self._link(node)}?page[cursor]={page.next}&page[limit]={limit}"
         return self._page(node, children, chosen.count(), link if page.next else None)
@@ -366,6 +375,15 @@ class DataView(NodeView):
             response["Cache-Control"] = "no-store"
         return response
 
+    def _documents(self, run: Run, fill: bool) -> HttpResponseBase:
+        writer: SequenceWriter = writer_for(self.request)
+        filling = whole_run(run, FILLED_BYTES) if fill else None
+        emission = Emission(Events(run), writer, filling)
+        pieces = guarded(self.request, run, started(iter(emission)))
+        response = streamed(pieces, writer.media_type)
+        response["Cache-Control"] = "no-store"
+        return response
+
     _seen: Run
     """that the node belongs to"""
 
@@ -467,8 +485,13 @@ class ContainerView(DataView):
             return self._export(node.run, asked)
         if not isinstance(node, ValuesNode | DeviceNode):
             raise Problem(406, "This container has no table; ask for one of its children.")
+        return self._columns(node, list(dict.fromkeys(fields)) or node.names)
+
+    def _columns(
+        self, node: ValuesNode | DeviceNode | InternalNode, names: list[str]
+    ) -> HttpResponseBase:
+        asked = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
         kind = media_type(asked, TABLE_ALIASES, ARROW_FILE)
-        names = list(dict.fromkeys(fields)) or node.names
         etag = etag_of([self._seen], "tiled", node.path, names, kind)
         if same := self.unchanged(etag):
             return same
@@ -480,10 +503,30 @@ class ContainerView(DataView):
 
     def _export(self, run: Run, asked: str) -> HttpResponseBase:
         """The whole run as one file, which the service's own route writes."""
+        if asked == SequenceWriter.media_type:
+            return self._documents(run, False)
         if asked not in HDF5:
             raise Problem(406, f"A run is served as {' or '.join(HDF5)}; its streams as tables.")
         address = reverse("header-export", kwargs={"key": run.key or run.uid})
         return HttpResponseRedirect(f"{address}?format=h5")
+
+
+class TableView(ContainerView):
+    """Columns of the table of a stream, in the layout of Tiled's writer."""
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str) -> HttpResponseBase:
+        """Columns of a table."""
+        given = request.query_params
+        return self._table(node, given.getlist("column") or given.getlist("field"))
+
+    def _table(self, path: str, fields: Sequence[str]) -> HttpResponseBase:
+        node = self.node(path)
+        if not isinstance(node, InternalNode):
+            raise Problem(400, "This is no table.")
+        if self.request.query_params.get("partition", "0") != "0":
+            raise Problem(400, "partition: there is one, 0.")
+        return self._columns(node, list(dict.fromkeys(fields)))
 
 
 class DocumentsView(DataView):
@@ -493,11 +536,4 @@ class DocumentsView(DataView):
         found = self.node(node)
         if not isinstance(found, RunNode):
             raise Problem(400, "Only runs have documents.")
-        writer: SequenceWriter = writer_for(request)
-        fill = request.query_params.get("fill", "false").lower() == "true"
-        filling = whole_run(found.run, FILLED_BYTES) if fill else None
-        emission = Emission(Events(found.run), writer, filling)
-        pieces = guarded(request, found.run, started(iter(emission)))
-        response = streamed(pieces, writer.media_type)
-        response["Cache-Control"] = "no-store"
-        return response
+        return self._documents(found.run, request.query_params.get("fill", "").lower() == "true")

@@ -157,6 +157,8 @@ RECORDED_AS = {
     "array/full/csx/raw/{uid}/primary/data/det": ONE,
     "array/block/csx/raw/{uid}/primary/data/det?block=0": ONE,
     "container/full/csx/raw/{uid}/primary/data?format=arrow": ONE,
+    "table/full/csx/v3/{uid}/primary/internal": ONE,
+    "table/partition/csx/v3/{uid}/primary/internal?partition=0": ONE,
     "documents/csx/raw/{uid}": ONE,
     "/runs/": SEVERAL,
     "/runs/facets/": VALUES,
@@ -215,7 +217,7 @@ def test_every_route_of_runs_says_how_it_is_recorded() -> None:
             ("data/det", "data/<path:field>"),
         ):
             full = full.replace(name, converter)
-        known.add(re.sub("csx/raw.*", "<path:node>", full))
+        known.add(re.sub("csx/(raw|v3).*", "<path:node>", full))
     assert readers == known
 
 

@@ -84,15 +84,21 @@ def listed(service: Instance, user: str, catalog: str = "") -> list[Doc]:
 # -- all that there is -----------------------------------------------------------------------------
 
 
-WALKS = [*(("2026", user) for user in PEOPLE), ("2023", ""), ("2023", "dan")]
+WALKS = [
+    *(("2026", user, "all") for user in PEOPLE),
+    ("2023", "", "all"),
+    ("2023", "dan", "all"),
+    ("2026", "alice", "all_v3"),
+    ("2026", "dan", "all_v3"),
+]
 
 
-@pytest.mark.parametrize(("generation", "user"), WALKS)
+@pytest.mark.parametrize(("generation", "user", "node"), WALKS)
 def test_all_that_a_person_reads_is_what_the_database_holds(
-    generation: str, user: str, demo: Demo, tmp_path: Path
+    generation: str, user: str, node: str, demo: Demo, tmp_path: Path
 ) -> None:
     """Complete, failed, aborted and open runs, scalars, texts, spectra and frames."""
-    runs = printed(generation, "walk_with_tiled.py", tmp_path, *as_(demo, user))
+    runs = printed(generation, "walk_with_tiled.py", tmp_path, *as_(demo, user), node)
     assert [run["uid"] for run in runs] == [run["uid"] for run in listed(demo.service, user)]
     assert len(runs) > (60 if user == "dan" else 0)
     compared = 0
@@ -348,3 +354,26 @@ def test_of_a_run_whose_files_are_gone_all_else_is_read(
     for error in found["errors"].values():
         assert error.startswith(("KeyError", "ClientError: 410")), error
     assert found["seconds"] < 30
+
+
+def test_the_layout_of_tileds_writer_is_read_by_the_newest_clients(
+    demo: Demo, tmp_path: Path
+) -> None:
+    uid = RUNS["public"]
+    (found,) = printed("2026", "read_layout3.py", tmp_path, *as_(demo, ""), uid)
+    expected = demo.read[uid]
+    events = events_of(expected["documents"], "primary")
+    fields = list(events[0]["data"])
+    assert found["is_sql"] is True
+    assert found["by prefix"] == uid
+    assert found["streams"] == ["baseline", "primary"]
+    assert sorted(found["fields"]) == sorted([*fields, "time"])
+    assert found["columns"][:2] == ["seq_num", "time"]
+    assert set(found["columns"][2:]) == {*fields, *(f"ts_{field}" for field in fields)}
+    assert found["timestamps"] == [event["timestamps"][fields[0]] for event in events]
+    assert found["one"] == [event["data"][fields[0]] for event in events]
+    uids = [doc["uid"] for kind, doc in expected["documents"] if kind == "descriptor"]
+    assert sorted(found["descriptors"]) == sorted(uids)
+    assert set(found["documents"]) == {"start", "descriptor", "event_page", "stop"}
+    assert found["v2"] == found["v1"] == sorted([*fields, "time"])
+    assert found["csv"] > 100

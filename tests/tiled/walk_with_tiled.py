@@ -1,6 +1,6 @@
 """Read all of a service with a stock client; run in an environment of its own.
 
-Prints a line of JSON for each run. Arguments: address, user ("" for nobody), password.
+Prints a line of JSON for each run. Arguments: address, user ("" for nobody), password, node.
 """
 
 import json
@@ -12,7 +12,7 @@ import numpy as np
 from reader import plain, signed_in
 
 warnings.simplefilter("ignore")
-address, user, password = sys.argv[1:4]
+address, user, password, node = sys.argv[1:5]
 MAPS = ("data", "timestamps", "filled")
 
 
@@ -63,5 +63,5 @@ def datums(page: Any) -> list[Any]:
 
 
 client = signed_in(address, user, password)
-for uid, run in client["all"].items():
+for uid, run in client[node].items():
     print(json.dumps({"uid": uid, "streams": streams(run), "documents": documents(run)}))
