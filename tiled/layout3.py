@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from events.stream import NoSuchName, Stream
+from headers.descriptors import as_mapping
 from headers.repositories import Run
 from tiled import sources
 from tiled.nodes import ArrayNode, CatalogNode, Node, NoNode, Path, RunNode, Spec, ValuesNode
@@ -58,7 +59,7 @@ class StreamV3(Node):
         return found | ({"_config_updates": updates} if updates else {})
 
     def _with_object(self, name: str) -> dict[str, Any]:
-        key = dict(self.stream.data_keys[name])
+        key = dict(as_mapping(self.stream.data_keys[name]))
         device = self._values.object_of(name)
         return key | ({"object_name": device} if device else {})
 
