@@ -201,6 +201,7 @@ def check_which_runs(found: Doc, runs: list[Doc], run: Doc) -> None:
     assert found["a slice"] == uids[2:5]
     assert found["keys backwards"] == uids[:-4:-1]
     assert found["sorted"] == uids[:-4:-1]
+    assert found["sorted by scan id"] == sorted(run["start"]["scan_id"] for run in runs)
     for habit in ("by uid", "by prefix", "by uid accessor", "by an address", "header", "v2"):
         assert found[habit] == uid, habit
     assert found["by scan id"] == found["by scan id accessor"] == run["start"]["scan_id"]
