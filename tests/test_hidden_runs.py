@@ -64,6 +64,8 @@ HIDDEN: dict[str, list[str]] = {
         "/api/v1/metadata/all/{key}",
         "/api/v1/metadata/all/{key}/{stream}/data/{field}",
         "/api/v1/metadata/all/{key}/_stream_names",
+        "/api/v1/metadata/all_v3/{key}/{stream}/internal/{field}",
+        "/api/v1/metadata/csx/v3/{key}",
         "/api/v1/metadata/csx/raw/{key}/no-such-stream",
     ],
     "api/v1/search/<path:node>": [
@@ -83,6 +85,13 @@ HIDDEN: dict[str, list[str]] = {
     "api/v1/container/full/<path:node>": [
         "/api/v1/container/full/all/{key}/{stream}/data?format=arrow&field={field}",
         "/api/v1/container/full/all/{key}",
+    ],
+    "api/v1/table/full/<path:node>": [
+        "/api/v1/table/full/all_v3/{key}/{stream}/internal",
+        "/api/v1/table/full/csx/v3/{key}/{stream}/internal?format=csv&column={field}",
+    ],
+    "api/v1/table/partition/<path:node>": [
+        "/api/v1/table/partition/all_v3/{key}/{stream}/internal?partition=0&column={field}",
     ],
     "api/v1/documents/<path:node>": [
         "/api/v1/documents/all/{key}",
@@ -120,6 +129,7 @@ MANY: dict[str, list[str]] = {
         "/api/v1/metadata/all",
         "/api/v1/metadata/csx/raw",
         "/api/v1/metadata/hxn/raw",
+        "/api/v1/metadata/all_v3",
     ],
     "api/v1/search/": [
         "/api/v1/search/",
@@ -149,6 +159,8 @@ NO_RUNS: dict[str, str] = {
     "api/v1/auth/device/token/": "signs in",
     "api/v1/schema/": "the same for everybody",
     "api/v1/auth/provider/password/token": "signs in",
+    "api/v1/auth/provider/browser/authorize": "signs in",
+    "api/v1/auth/provider/browser/token": "signs in",
     "api/v1/auth/session/refresh": "signs in",
     "api/v1/auth/session/revoke": "signs out",
     "api/v1/auth/logout": "signs out",
@@ -265,7 +277,7 @@ def content_of(response: HttpResponseBase) -> bytes:
 
 
 CSRF_TOKEN = re.compile(rb"\b[A-Za-z0-9]{64}\b")
-PER_REQUEST = {"X-Request-ID", "Server-Timing", "Date"}
+PER_REQUEST = {"X-Request-ID", "X-Tiled-Request-ID", "Server-Timing", "Date"}
 
 
 def told(response: HttpResponseBase, names: Names) -> tuple[int, bytes, dict[str, str]]:

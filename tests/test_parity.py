@@ -36,13 +36,17 @@ def demo_folder(mongo_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture(scope="module")
 def read(mongo_uri: str, demo_folder: Path) -> dict[str, dict[str, Any]]:
-    """By uid, what databroker reads of each run."""
+    return read_all(mongo_uri, demo_folder)
+
+
+def read_all(mongo_uri: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """By uid, what databroker reads of each run, whose files are in `data` of the folder."""
     if not PYTHON.exists():
         lacking(".venv-databroker, which `make test` installs,")
     return {
         run["uid"]: run
         for databases in DATABASES.values()
-        for run in _databroker(mongo_uri, databases.metadata, databases.assets, demo_folder)
+        for run in _databroker(mongo_uri, databases.metadata, databases.assets, folder)
     }
 
 

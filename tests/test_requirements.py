@@ -16,6 +16,7 @@ FILES = (
     "requirements-saml",
     "tests/parity/requirements",
     "tests/tiled/requirements",
+    "tests/tiled/requirements-old",
     "client/tests/requirements",
 )
 LOCKED = re.compile(r"([A-Za-z0-9._-]+)==(\S+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)+)\n")

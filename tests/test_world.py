@@ -233,6 +233,104 @@ def prefixes_and_places_count_only_what_one_may_read(caller: Caller, ask: Ask) -
             assert answer.status_code == 404, place
 
 
+# -- under the names of Tiled's protocol ---------------------------------------------------------
+
+
+def tiled_lists_what_one_may_read(caller: Caller, ask: Ask) -> None:
+    readable = WORLD.readable(caller)[::-1]
+    for node, catalogs in (("all", CATALOGS), ("csx/raw", ("csx",)), ("hxn/raw", ("hxn",))):
+        expected = [run for run in readable if run.catalog in catalogs]
+        address, uids = f"{API}/search/{node}?page[limit]=83&sort=time", []
+        while address:
+            page = ask(address).json()
+            assert page["meta"]["count"] == len(expected)
+            uids += [item["id"] for item in page["data"]]
+            address = page["links"]["next"] and page["links"]["next"] + "&sort=time"
+        assert uids == [run.uid for run in expected], node
+        assert ask(f"{API}/metadata/{node}").json()["data"]["attributes"]["structure"][
+            "count"
+        ] == len(expected)
+        newest = ask(f"{API}/search/{node}?sort=-time&page[offset]=1&page[limit]=1").json()
+        assert [item["id"] for item in newest["data"]] == [run.uid for run in expected[-2:-1]]
+    told = ask(f"{API}/distinct/all?metadata=plan_name&metadata=start.sample.name&counts=true")
+    values = told.json()["metadata"]
+    assert counted(values["start.plan_name"]) == Counter(r.start["plan_name"] for r in readable)
+    names = Counter(run.start["sample"]["name"] for run in readable)
+    assert counted(values["start.sample.name"]) == names
+
+
+def tiled_searches_among_what_one_may_read(caller: Caller, ask: Ask) -> None:
+    readable = WORLD.readable(caller)[::-1]
+    for conditions, chooses in TILED_FILTERS:
+        query = {f"filter[{name}]": value for name, value in conditions.items()}
+        found = ask(f"{API}/search/all", **{"page[limit]": 300}, **query).json()
+        expected = [run.uid for run in readable if chooses(run)]
+        assert [item["id"] for item in found["data"]] == expected, conditions
+        assert found["meta"]["count"] == len(expected)
+    for run in sample(caller):
+        ways = [
+            {"filter[eq][condition][key]": "start.only_here"}
+            | {"filter[eq][condition][value]": json.dumps(run.start["only_here"])},
+            {"filter[fulltext][condition][text]": run.start["purpose"].split()[-1]}
+            | {"filter[lookup][condition][key]": run.uid},
+        ]
+        for query in ways:
+            found = ask(f"{API}/search/{run.catalog}/raw", fields="count", **query).json()
+            assert found["meta"]["count"] == int(WORLD.may_read(caller, run)), (run, query)
+
+
+TILED_FILTERS: list[tuple[Doc, Chooses]] = [
+    (
+        {"eq][condition][key": "plan_name", "eq][condition][value": json.dumps(PLANS[0])},
+        lambda run: run.start["plan_name"] == PLANS[0],
+    ),
+    (
+        {"noteq][condition][key": "start.scan_id", "noteq][condition][value": "7"},
+        lambda run: run.start["scan_id"] != 7,
+    ),
+    (
+        {"in][condition][key": "sample.name", "in][condition][value": '["gold"]'},
+        lambda run: run.start["sample"]["name"] == "gold",
+    ),
+    (
+        {"eq][condition][key": "stop.exit_status", "eq][condition][value": '"fail"'},
+        lambda run: (run.stop or {}).get("exit_status") == "fail",
+    ),
+    ({"keypresent][condition][key": "proposal"}, lambda run: "proposal" in run.start),
+    ({"structure_family][condition][value": "table"}, lambda run: False),
+]
+
+
+def tiled_nodes_are_there_for_who_may_read_the_run(caller: Caller, ask: Ask) -> None:
+    for run in sample(caller):
+        of_run = f"{run.catalog}/raw/{run.uid}"
+        readable = WORLD.may_read(caller, run)
+        node = ask(f"{API}/metadata/{of_run}")
+        assert node.status_code == (200 if readable else 404), run
+        if readable:
+            attributes = node.json()["data"]["attributes"]
+            assert attributes["metadata"]["start"] == public(run.start)
+            assert attributes["metadata"]["stop"] == public(run.stop)
+        else:
+            assert run.start["only_here"].encode() not in node.content
+        for below in ("primary", "primary/data", "primary/data/det", "primary/config"):
+            there = ask(f"{API}/metadata/{of_run}/{below}").status_code
+            assert there == (200 if readable else 404), (run, below)
+        for address in (
+            f"{API}/array/full/{of_run}/primary/data/det",
+            f"{API}/array/block/{of_run}/primary/data/det?block=0",
+            f"{API}/container/full/{of_run}/primary/data?format=arrow",
+            f"{API}/documents/{of_run}",
+        ):
+            answer = ask(address)
+            expected = 403 if not reads_data(caller) else 200 if readable else 404
+            assert answer.status_code == expected, (run, address)
+        if readable and reads_data(caller):
+            names = [json.loads(r)["name"] for r in answer.getvalue().split(b"\x1e")[1:]]
+            kinds = {"event": "event_page", "datum": "datum_page"}
+            assert set(names) == {kinds.get(kind, kind) for kind, _ in all_documents(run)}
+
+
 CHECKS = (
     lists_counts_and_facets_are_of_what_one_may_read,
     filters_choose_among_what_one_may_read,
@@ -241,6 +339,9 @@ CHECKS = (
     a_run_is_there_for_who_may_read_it_and_for_nobody_else,
     descriptors_and_events_are_those_of_runs_one_may_read,
     prefixes_and_places_count_only_what_one_may_read,
+    tiled_lists_what_one_may_read,
+    tiled_searches_among_what_one_may_read,
+    tiled_nodes_are_there_for_who_may_read_the_run,
 )
 
 

@@ -3,10 +3,13 @@
 from typing import Any
 
 from tiled.filters import CONDITIONS
+from tiled.formats import ARRAY_ALIASES, ARRAYS, TABLE_ALIASES, TABLES
 
 PROTOCOL = "0.2.20"
 """the version of Tiled whose protocol this is; its writers compare it"""
 PROVIDER = "password"
+DEVICE = "browser"
+"""the other way to sign in, as the clients offer it to people"""
 
 
 def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
@@ -16,20 +19,33 @@ def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
         "api_version": 0,
         "library_version": PROTOCOL,
         "formats": {
-            "array": ["application/octet-stream"],
-            "container": ["application/vnd.apache.arrow.file"],
+            "array": list(ARRAYS),
+            "container": ["application/x-hdf5", "application/json-seq"],
+            "xarray_dataset": list(TABLES),
+            "table": list(TABLES),
         },
-        "aliases": {},
+        "aliases": {
+            "array": ARRAY_ALIASES,
+            "container": {"application/x-hdf5": ["h5", "hdf5"]},
+            "xarray_dataset": TABLE_ALIASES,
+            "table": TABLE_ALIASES,
+        },
         "queries": list(CONDITIONS),
         "authentication": {
             "required": False,
             "providers": [
                 {
                     "provider": PROVIDER,
-                    "mode": "internal",
+                    "mode": "password",  # as clients of all generations name it
                     "links": {"auth_endpoint": f"{auth}provider/{PROVIDER}/token"},
                     "confirmation_message": None,
-                }
+                },
+                {
+                    "provider": DEVICE,
+                    "mode": "external",
+                    "links": {"auth_endpoint": f"{auth}provider/{DEVICE}/authorize"},
+                    "confirmation_message": None,
+                },
             ],
             "links": {
                 "whoami": f"{auth}whoami",

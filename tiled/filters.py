@@ -5,6 +5,7 @@ and every condition must hold. Values are JSON where the clients write JSON.
 """
 
 import json
+import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -90,6 +91,8 @@ def _path(condition: Condition) -> str:
 def _operator(operator: str | None) -> Callable[[Filters, Condition], None]:
     def add(filters: Filters, condition: Condition) -> None:
         value = json.loads(condition["value"])
+        if isinstance(value, dict):
+            raise ValueError("value takes no object; search by its keys")
         filters.clauses.append({_path(condition): {operator: value} if operator else value})
 
     return add
@@ -155,7 +158,8 @@ def _time_range(filters: Filters, condition: Condition) -> None:
     for name in ("since", "until"):
         if condition.get(name) and condition[name] != "null":
             value = str(json.loads(condition[name]))
-            float(value)
+            if not math.isfinite(float(value)):
+                raise ValueError(f"{name} takes seconds since 1970")
             setattr(filters, name, value)
 
 

@@ -17,7 +17,7 @@ from headers.descriptors import as_mapping
 from headers.repositories import Run
 from headers.streams import stream_name
 from tiled import sources
-from tiled.sources import TIME, Array
+from tiled.tables import TIME, Array, HeldTable, Table, Values
 
 Path = tuple[str, ...]
 Spec = tuple[str, str | None]
@@ -73,6 +73,9 @@ class CatalogNode(Node):
     catalogs: tuple[Catalog, ...] = ()
     specs: ClassVar[Sequence[Spec]] = [("CatalogOfBlueskyRuns", "1")]
     sorting: ClassVar[str] = "time"
+
+    def run_node(self, path: Path, run: Run) -> "RunNode":
+        return RunNode(path, run)
 
 
 @dataclass(frozen=True)
@@ -152,8 +155,8 @@ class ArrayNode(Node):
     dims: tuple[str, ...] = (TIME,)
     attributes: dict[str, Any] = field(default_factory=dict)
     spec: str = "xarray_data_var"
-    values: Array | None = None
-    """None: they are read from files, or from lists in the events"""
+    values: Array | Values | None = None
+    """None: they are not at hand, or are read from files or from lists in the events"""
     stream: Stream | None = None
     family: ClassVar[str] = "array"
 
@@ -163,7 +166,7 @@ class ArrayNode(Node):
 
     @property
     def specs(self) -> Sequence[Spec]:  # type: ignore[override]
-        return [(self.spec, None)]
+        return [(self.spec, None)] if self.spec else []
 
     @property
     def chunks(self) -> list[list[int]]:
@@ -205,48 +208,47 @@ class ValuesNode(Node):
     def child(self, name: str) -> Node:
         if name not in self.names:
             raise NoNode(name)
-        found = next(self._nodes([name]), None)
+        found = next(self._nodes([name], at_hand=True), None)
         if found is None:
             raise NoNode(name)
         return found
 
-    def columns(self, names: Sequence[str]) -> dict[str, Array]:
-        """`time` and, of these fields, those that have one value an event."""
+    def table(self, names: Sequence[str]) -> Table:
+        """Of these, those that have one value an event; to be closed."""
         known = set(self.names)
         if unknown := [name for name in names if name not in known]:
             raise NoNode(unknown[0])
-        of_interest = [name for name in names if name != TIME]
-        if not self.of_times:
-            of_interest = [n for n in of_interest if sources.is_column(self.stream, n)]
-        return sources.columns(self.stream, of_interest, timestamps=self.of_times)
+        kept = [n for n in names if n == TIME or self.of_times or sources.is_column(self.stream, n)]
+        return Table.of(self.stream, kept, timestamps=self.of_times)
 
-    def _nodes(self, names: Sequence[str]) -> Iterator[Node]:
-        columns = self.columns(names)
-        for name in names:
-            node = self._column(name, columns[name]) if name in columns else self._array(name)
-            if node is not None:
-                yield node
+    def _nodes(self, names: Sequence[str], *, at_hand: bool = False) -> Iterator[Node]:
+        with self.table(names) as table:
+            for name in names:
+                if name in table.schema.names:
+                    yield self._column(name, table, at_hand)
+                elif node := self.array(name, (*self.path, name)):
+                    yield node
 
-    def _column(self, name: str, values: Array) -> Node:
+    def _column(self, name: str, table: Table, at_hand: bool) -> Node:
         is_time = name == TIME
         return ArrayNode(
             (*self.path, name),
-            values.shape,
-            values.dtype,
+            (table.num_rows,),
+            table.dtype(name),
             attributes={} if is_time else self._attributes(name),
             spec="xarray_coord" if is_time else "xarray_data_var",
-            values=values,
+            values=table.values(name) if at_hand else None,
         )
 
-    def _array(self, name: str) -> Node | None:
+    def array(self, name: str, path: Path, spec: str = "xarray_data_var") -> Node | None:
+        """A field whose values are arrays; None if they are none."""
         known = sources.shape_and_dtype(self.stream, name)
         if known is None:
             return None
         shape, dtype = known
-        dims = self._dims(name, len(shape) - 1)
+        dims = (TIME, *self._dims(name, len(shape) - 1))
         about = self._attributes(name)
-        path = (*self.path, name)
-        return ArrayNode(path, shape, dtype, (TIME, *dims), about, stream=self.stream)
+        return ArrayNode(path, shape, dtype, dims, about, spec=spec, stream=self.stream)
 
     def _dims(self, name: str, axes: int) -> list[str]:
         declared = self.stream.data_keys[name].get("dims")
@@ -256,11 +258,11 @@ class ValuesNode(Node):
 
     def _attributes(self, name: str) -> dict[str, Any]:
         key = self.stream.data_keys[name]
-        found = {"object": key.get("object_name") or self._object_of(name)}
+        found = {"object": key.get("object_name") or self.object_of(name)}
         units = key.get("units")
         return found | ({"units_string": units} if isinstance(units, str) else {})
 
-    def _object_of(self, name: str) -> str | None:
+    def object_of(self, name: str) -> str | None:
         for descriptor in self.stream.described:
             for device, fields in descriptor.object_keys.items():
                 if name in fields:
@@ -310,12 +312,20 @@ class DeviceNode(Node):
         found = {name: None for recorded in self._recorded for name in recorded}
         return [name for name in found if "/" not in name]
 
+    def table(self, names: Sequence[str]) -> HeldTable:
+        """Of these, those that have one value a descriptor."""
+        arrays = {name: self._values(name) for name in names}
+        return HeldTable({name: a for name, a in arrays.items() if a.ndim == 1})
+
     def child(self, name: str) -> Node:
-        if name not in self.names:
-            raise NoNode(name)
-        values = sources.configured([recorded.get(name) for recorded in self._recorded])
+        values = self._values(name)
         dims = (TIME, *(f"{name}_dim_{axis}" for axis in range(values.ndim - 1)))
         return ArrayNode((*self.path, name), values.shape, values.dtype, dims, values=values)
+
+    def _values(self, name: str) -> Array:
+        if name not in self.names:
+            raise NoNode(name)
+        return sources.configured([recorded.get(name) for recorded in self._recorded])
 
 
 def _moment(time: Any) -> datetime | None:

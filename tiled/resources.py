@@ -1,10 +1,13 @@
 """Nodes as the resources of Tiled's protocol, with absolute links."""
 
+import base64
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
+from tiled.formats import ARROW_FILE
+from tiled.layout3 import InternalNode
 from tiled.nodes import ArrayNode, CatalogNode, Node, RunNode, StreamNode
 
 
@@ -55,6 +58,9 @@ def links(node: Node, api: str) -> dict[str, str]:
         places = ",".join(f"{{{axis}}}" for axis in range(len(node.shape)))
         block = f"{api}array/block/{path}?block={places}"
         return found | {"full": f"{api}array/full/{path}", "block": block}
+    if isinstance(node, InternalNode):
+        partition = f"{api}table/partition/{path}?partition={{index}}"
+        return found | {"full": f"{api}table/full/{path}", "partition": partition}
     return found | {"search": f"{api}search/{path}", "full": f"{api}container/full/{path}"}
 
 
@@ -67,8 +73,22 @@ def structure(node: Node, api: str, count: int | None) -> dict[str, Any]:
             "dims": list(node.dims),
             "resizable": False,
         }
+    if isinstance(node, InternalNode):
+        return table_structure(node)
     number = len(node.names) if count is None else count
     return {"contents": contents(node, api), "count": number}
+
+
+def table_structure(node: InternalNode) -> dict[str, Any]:
+    with node.table() as table:
+        schema = table.schema
+    written = base64.b64encode(schema.serialize().to_pybytes()).decode()
+    return {
+        "arrow_schema": f"data:{ARROW_FILE};base64,{written}",
+        "npartitions": 1,
+        "columns": schema.names,
+        "resizable": False,
+    }
 
 
 def data_type(dtype: np.dtype[Any]) -> dict[str, Any]:

@@ -1,9 +1,12 @@
 """Signing in under Tiled's names. Sessions and tokens are those of `policies`."""
 
+import re
+import uuid
 from datetime import timedelta
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase
+from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.parsers import FormParser
@@ -20,6 +23,15 @@ from policies.sessions import (
     end_session,
     session_of,
 )
+from policies.signin.device import (
+    INTERVAL,
+    LIFETIME,
+    DeviceCode,
+    confirmed_session,
+    open_request,
+    outcome_of,
+    page_of,
+)
 from policies.tokens import Limits, longest, make_token, revoke_token
 from policies.views import (
     AuthView,
@@ -30,9 +42,11 @@ from policies.views import (
     tokens_of,
 )
 from tiled import wire
-from tiled.about import PROVIDER
+from tiled.about import DEVICE, PROVIDER
 from tiled.views import Speaking
 
+PRINCIPALS = uuid.UUID("5b1f3c0e-6f0a-4c53-9b0e-2f1d4f3a7c11")
+PROGRAM = re.compile(r"[A-Za-z0-9./_-]{1,80}")
 SCOPES = [str(APIToken.Scope.METADATA), str(APIToken.Scope.DATA)]
 DEFAULT_LIFETIME = timedelta(days=30)
 
@@ -47,6 +61,47 @@ class SignInView(Speaking, AuthView):
         form = request.data if isinstance(request.data, dict) else {}
         user = signed_in(request, {n: form.get(n) for n in ("username", "password")})
         return uncached(request, tokens(begin_session(user)) | identity(user))
+
+
+class DeviceView(Speaking, AuthView):
+    authentication_classes = ()
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """Begins a sign-in that a person confirms in the browser."""
+        device_code, user_code = open_request(request, _program(request))
+        content = {
+            "authorization_uri": page_of(request, user_code),
+            "verification_uri": request.build_absolute_uri(reverse("tiled-device-code")),
+            "interval": INTERVAL,
+            "device_code": device_code,
+            "expires_in": int(LIFETIME.total_seconds()),
+            "user_code": user_code,
+        }
+        return uncached(request, content)
+
+
+class DeviceCodeView(Speaking, AuthView):
+    authentication_classes = ()
+
+    @extend_schema(request=None, responses={200: dict[str, Any], 400: dict[str, Any]})
+    def post(self, request: Request) -> HttpResponseBase:
+        """Tokens, once the person has confirmed."""
+        given = DeviceCode(data=request.data)
+        known = given.is_valid()
+        outcome = outcome_of(given.validated_data["device_code"]) if known else "invalid_request"
+        if isinstance(outcome, User):
+            made = confirmed_session(request, outcome)
+            return uncached(request, tokens(made) | identity(outcome, DEVICE))
+        # Any other error ends the clients' asking.
+        error = "authorization_pending" if outcome == "slow_down" else outcome
+        return uncached(request, {"detail": {"error": error}}, status=400)
+
+
+def _program(request: Request) -> str:
+    """The name of the program that asks, as far as the confirming person may be shown it."""
+    agent = request.headers.get("User-Agent", "").partition(" ")[0]
+    return agent if PROGRAM.fullmatch(agent) else ""
 
 
 class RefreshView(Speaking, AuthView):
@@ -115,8 +170,22 @@ class NewKey(serializers.Serializer[Any]):
     note = serializers.CharField(max_length=100, allow_null=True, allow_blank=True, default=None)
 
 
+class OwnKeys(OwnTokens):
+    """An API token, too, may ask what it is."""
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return request.method == "GET" or super().has_permission(request, view)
+
+
 class KeysView(Speaking, AuthView):
-    permission_classes = (OwnTokens,)
+    permission_classes = (OwnKeys,)
+
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request) -> HttpResponseBase:
+        """The API key by which the caller asks."""
+        if not isinstance(request.auth, APIToken):
+            raise Problem(401, "No API key was sent.", {"WWW-Authenticate": "Apikey"})
+        return uncached(request, key(request.auth))
 
     @extend_schema(request=None, responses={200: dict[str, Any]})
     def post(self, request: Request) -> HttpResponseBase:
@@ -179,16 +248,16 @@ def tokens(made: Tokens) -> dict[str, Any]:
     }
 
 
-def identity(user: User) -> dict[str, Any]:
+def identity(user: User, provider: str = PROVIDER) -> dict[str, Any]:
     return {
-        "identity": {"id": user.username, "provider": PROVIDER},
+        "identity": {"id": user.username, "provider": provider},
         "principal": principal(user),
     }
 
 
 def principal(user: User) -> str:
-    """A uuid that stays the user's; its number is no secret."""
-    return f"00000000-0000-4000-8000-{user.pk:012d}"
+    """A uuid that stays the user's."""
+    return str(uuid.uuid5(PRINCIPALS, user.username))
 
 
 def refresh_token(request: Request) -> str:
@@ -198,7 +267,8 @@ def refresh_token(request: Request) -> str:
     return given
 
 
-def uncached(request: Request, content: Any) -> HttpResponseBase:
+def uncached(request: Request, content: Any, status: int = 200) -> HttpResponseBase:
     response = wire.answer(request, content)
+    response.status_code = status
     response["Cache-Control"] = "no-store"
     return response

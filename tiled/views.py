@@ -1,17 +1,15 @@
 """Routes of Tiled's protocol. They end without a slash, unlike the service's own."""
 
-import hashlib
-import io
 import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
+import structlog
 from django.conf import settings
-from django.http import HttpResponse, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase, HttpResponseRedirect
+from django.urls import reverse
 from drf_spectacular.utils import extend_schema
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
@@ -28,7 +26,7 @@ from events.array_views import as_array_problem
 from events.documents import Emission
 from events.files.slices import Item, parse, resolve
 from events.repositories import Events
-from events.stream import NoSuchName, Stream
+from events.stream import NoSuchName
 from events.streaming import etag_of, started, streamed, unchanged
 from events.views import FILLED_BYTES, EventView, whole_run
 from headers.index.listing import Wanted
@@ -44,6 +42,17 @@ from tiled import sources, wire
 from tiled.about import about
 from tiled.documents import SequenceWriter, writer_for
 from tiled.filters import Filters, bound, parse_filters
+from tiled.formats import (
+    ARRAY_ALIASES,
+    ARRAYS,
+    ARROW_FILE,
+    OCTETS,
+    TABLE_ALIASES,
+    TABLES,
+    encoded,
+    media_type,
+)
+from tiled.layout3 import CatalogV3, InternalNode
 from tiled.nodes import (
     ArrayNode,
     CatalogNode,
@@ -55,14 +64,16 @@ from tiled.nodes import (
     ValuesNode,
 )
 from tiled.resources import only_key, quoted, resource
+from tiled.tables import HeldTable, Table
 
 MAX_PAGE = 300
 DEFAULT_PAGE = 100
 MAX_ROWS = 1_000_000
-OCTETS = "application/octet-stream"
-ARROW_FILE = "application/vnd.apache.arrow.file"
+HDF5 = ("h5", "hdf5", "application/x-hdf5")
 EVERY = "all"
+EVERY_V3 = "all_v3"
 RAW = "raw"
+V3 = "v3"
 Path = tuple[str, ...]
 
 
@@ -90,6 +101,13 @@ class Speaking(APIView):
 
     def get_exception_handler(self) -> Any:
         return lambda error, context: refused(error)
+
+    def finalize_response(self, *args: Any, **kwargs: Any) -> Response:
+        """With the request's id under the name that the clients quote in their errors."""
+        response = super().finalize_response(*args, **kwargs)
+        known = structlog.contextvars.get_contextvars()
+        response["X-Tiled-Request-ID"] = known.get("request_id", "")
+        return response
 
 
 def refused(error: Exception) -> HttpResponse | None:
@@ -159,7 +177,7 @@ class NodeView(Speaking, EventView):
         if run.uid != name:
             raise NoNode(name)
         note_runs([run])
-        return RunNode(path, run)
+        return node.run_node(path, run)
 
 
 def catalogs(name: str | None) -> tuple[Any, ...]:
@@ -170,17 +188,20 @@ def root() -> Node:
     every = catalogs(None)
     if len(every) == 1:
         return CatalogNode((), every)
-    return Folder((), (EVERY, *(catalog.name for catalog in every)))
+    return Folder((), (EVERY, EVERY_V3, *(catalog.name for catalog in every)))
 
 
 def folder(path: Path) -> Node | None:
     """The node of a path that the configuration alone knows."""
     if path == (EVERY,):
         return CatalogNode(path, catalogs(None))
+    if path == (EVERY_V3,):
+        return CatalogV3(path, catalogs(None))
     found = catalogs(path[0])
     if found and len(path) == 1:
-        return Folder(path, (RAW,))
-    return CatalogNode(path, found) if found and path[1:] == (RAW,) else None
+        return Folder(path, (RAW, V3))
+    layouts: dict[Path, type[CatalogNode]] = {(RAW,): CatalogNode, (V3,): CatalogV3}
+    return layouts[path[1:]](path, found) if found and path[1:] in layouts else None
 
 
 class MetadataView(NodeView):
@@ -220,6 +241,9 @@ class SearchView(NodeView):
         elif fields != ["count"]:
             nodes = {child.path[-1]: child for child in self._children(node)}
             children = [resource(nodes[name], self.api) for name in chosen if name in nodes]
+        if self.request.query_params.get("select_metadata", "").lower() == "false":
+            for child in children:
+                child["attributes"]["metadata"] = {"selected": None}
         more = offset + limit < len(node.names)
         link = f"{self._link(node)}?page[offset]={offset + limit}&page[limit]={limit}"
         return self._page(node, children, len(node.names), link if more else None)
@@ -240,7 +264,7 @@ class SearchView(NodeView):
         if fields == [""]:
             children = [only_key(path, self.api) for _, path in paths]
         else:
-            children = [_listed(RunNode(path, run), self.api) for run, path in paths]
+            children = [_listed(node.run_node(path, run), self.api) for run, path in paths]
         limit = self._window()[1]
         link = f"{self._link(node)}?page[cursor]={page.next}&page[limit]={limit}"
         return self._page(node, children, chosen.count(), link if page.next else None)
@@ -332,12 +356,6 @@ class DataView(NodeView):
 
     required_scope = "read:data"
 
-    def sent(self, content: bytes, media_type: str) -> HttpResponseBase:
-        """Counts for the caller's budget and the trail what is sent."""
-        etag = f'"{hashlib.blake2b(content, digest_size=16).hexdigest()}"'
-        same = self.unchanged(etag)
-        return same or self.answer(iter([content]), len(content), media_type, etag)
-
     def unchanged(self, etag: str | None) -> HttpResponseBase | None:
         """The answer 304 if the caller has this version already."""
         same = unchanged(self.request, etag)
@@ -346,13 +364,24 @@ class DataView(NodeView):
         return same
 
     def answer(
-        self, pieces: Iterator[bytes], size: int, media_type: str, etag: str | None
+        self, pieces: Iterator[bytes], media_type: str, etag: str | None, size: int | None = None
     ) -> HttpResponseBase:
+        """What is sent counts for the caller's budget and the trail. size: in bytes, if known."""
         response = streamed(guarded(self.request, self._seen, pieces), media_type, etag=etag)
-        response["Content-Length"] = str(size)
+        if size is not None:
+            response["Content-Length"] = str(size)
         response["Vary"] = wire.VARY
         if etag is None:
             response["Cache-Control"] = "no-store"
+        return response
+
+    def _documents(self, run: Run, fill: bool) -> HttpResponseBase:
+        writer: SequenceWriter = writer_for(self.request)
+        filling = whole_run(run, FILLED_BYTES) if fill else None
+        emission = Emission(Events(run), writer, filling)
+        pieces = guarded(self.request, run, started(iter(emission)))
+        response = streamed(pieces, writer.media_type)
+        response["Cache-Control"] = "no-store"
         return response
 
     _seen: Run
@@ -379,17 +408,19 @@ class ArrayView(DataView):
         if self.by_block:
             items = within_block(found, request.query_params.get("block", ""), items)
         self._check_expected(found, items)
-        if found.stream is not None:
-            return self._from_files(found.path, found.stream, items)
-        part = sources.part_of(np.asarray(found.values), items)
-        return self.sent(sources.little_endian(part).tobytes(), OCTETS)
-
-    def _from_files(self, path: Path, stream: Stream, items: Sequence[Item]) -> HttpResponseBase:
-        etag = etag_of([stream.run], "tiled", path, items)
+        asked = request.query_params.get("format") or request.headers.get("Accept", "")
+        kind = ARRAYS[media_type(asked, ARRAY_ALIASES, OCTETS)]
+        etag = etag_of([self._seen], "tiled", found.path, items, kind.media_type)
         if same := self.unchanged(etag):
             return same
-        size, pieces = sources.slice_of(stream, path[-1], items)
-        return self.answer(started(pieces), size, OCTETS, etag)
+        if found.stream is not None:
+            size, pieces = sources.slice_of(found.stream, found.path[-1], items, kind)
+            return self.answer(started(pieces), kind.media_type, etag, size)
+        if found.values is None:
+            raise NoNode(found.path[-1])
+        part = sources.part_of(found.values, items)
+        size = part.nbytes if kind.media_type == OCTETS else None
+        return self.answer(encoded(part, kind), kind.media_type, etag, size)
 
     def _check_expected(self, node: ArrayNode, items: Sequence[Item]) -> None:
         selection = resolve(items, node.shape)
@@ -449,36 +480,53 @@ class ContainerView(DataView):
 
     def _table(self, path: str, fields: Sequence[str]) -> HttpResponseBase:
         node = self.node(path)
-        kind = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
-        if kind not in (ARROW_FILE, "arrow", "*/*"):
-            raise Problem(406, f"Containers are served as {ARROW_FILE}.")
-        columns = _columns(node, fields)
-        if max(map(len, columns.values()), default=0) > MAX_ROWS:
+        asked = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
+        if isinstance(node, RunNode):
+            return self._export(node.run, asked)
+        if not isinstance(node, ValuesNode | DeviceNode):
+            raise Problem(406, "This container has no table; ask for one of its children.")
+        return self._columns(node, list(dict.fromkeys(fields)) or node.names)
+
+    def _columns(
+        self, node: ValuesNode | DeviceNode | InternalNode, names: list[str]
+    ) -> HttpResponseBase:
+        asked = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
+        kind = media_type(asked, TABLE_ALIASES, ARROW_FILE)
+        etag = etag_of([self._seen], "tiled", node.path, names, kind)
+        if same := self.unchanged(etag):
+            return same
+        table: Table | HeldTable = node.table(names)  # which the encoder closes
+        if table.num_rows > MAX_ROWS:
+            table.close()
             raise Problem(413, f"More than {MAX_ROWS} rows: read the arrays of the fields.")
-        return self.sent(_arrow_file(columns), ARROW_FILE)
+        return self.answer(started(TABLES[kind](table)), kind, etag)
+
+    def _export(self, run: Run, asked: str) -> HttpResponseBase:
+        """The whole run as one file, which the service's own route writes."""
+        if asked == SequenceWriter.media_type:
+            return self._documents(run, False)
+        if asked not in HDF5:
+            raise Problem(406, f"A run is served as {' or '.join(HDF5)}; its streams as tables.")
+        address = reverse("header-export", kwargs={"key": run.key or run.uid})
+        return HttpResponseRedirect(f"{address}?format=h5")
 
 
-def _columns(node: Node, fields: Sequence[str]) -> dict[str, np.ndarray[Any, Any]]:
-    names = list(dict.fromkeys(fields)) or node.names
-    if isinstance(node, ValuesNode):
-        found = node.columns(names)
-        return {name: found[name] for name in names if name in found}
-    if isinstance(node, DeviceNode):
-        arrays = {name: node.child(name) for name in names}
-        return {
-            name: array.values
-            for name, array in arrays.items()
-            if isinstance(array, ArrayNode) and array.values is not None and array.values.ndim == 1
-        }
-    raise Problem(406, "This container has no table; ask for one of its children.")
+class TableView(ContainerView):
+    """Columns of the table of a stream, in the layout of Tiled's writer."""
 
+    @extend_schema(request=None, responses={200: dict[str, Any]})
+    def get(self, request: Request, node: str) -> HttpResponseBase:
+        """Columns of a table."""
+        given = request.query_params
+        return self._table(node, given.getlist("column") or given.getlist("field"))
 
-def _arrow_file(columns: dict[str, np.ndarray[Any, Any]]) -> bytes:
-    table = pa.table({name: pa.array(values) for name, values in columns.items()})
-    out = io.BytesIO()
-    with pa.ipc.new_file(out, table.schema) as writer:
-        writer.write_table(table)
-    return out.getvalue()
+    def _table(self, path: str, fields: Sequence[str]) -> HttpResponseBase:
+        node = self.node(path)
+        if not isinstance(node, InternalNode):
+            raise Problem(400, "This is no table.")
+        if self.request.query_params.get("partition", "0") != "0":
+            raise Problem(400, "partition: there is one, 0.")
+        return self._columns(node, list(dict.fromkeys(fields)))
 
 
 class DocumentsView(DataView):
@@ -488,11 +536,4 @@ class DocumentsView(DataView):
         found = self.node(node)
         if not isinstance(found, RunNode):
             raise Problem(400, "Only runs have documents.")
-        writer: SequenceWriter = writer_for(request)
-        fill = request.query_params.get("fill", "false").lower() == "true"
-        filling = whole_run(found.run, FILLED_BYTES) if fill else None
-        emission = Emission(Events(found.run), writer, filling)
-        pieces = guarded(request, found.run, started(iter(emission)))
-        response = streamed(pieces, writer.media_type)
-        response["Cache-Control"] = "no-store"
-        return response
+        return self._documents(found.run, request.query_params.get("fill", "").lower() == "true")

@@ -33,7 +33,7 @@ from broker_site.parameters import Parameters
 from broker_site.parsers import JSONParser
 from policies.addresses import client_address, client_network
 from policies.models import DeviceRequest, User
-from policies.sessions import begin_session
+from policies.sessions import Tokens, begin_session
 from policies.shared_cache import count
 from policies.views import TOKENS, AuthView
 
@@ -105,14 +105,14 @@ class DeviceView(AuthView):
         Parameters.of(request)
         given = DeviceClient(data=request.data)
         given.is_valid(raise_exception=True)
-        device_code, user_code = _open(request, given.validated_data["client_name"])
-        page = request.build_absolute_uri(reverse("device"))
+        device_code, user_code = open_request(request, given.validated_data["client_name"])
+        page = page_of(request)
         return Response(
             {
                 "device_code": device_code,
                 "user_code": user_code,
                 "verification_uri": page,
-                "verification_uri_complete": f"{page}?{urlencode({'user_code': user_code})}",
+                "verification_uri_complete": page_of(request, user_code),
                 "expires_in": int(LIFETIME.total_seconds()),
                 "interval": INTERVAL,
             }
@@ -129,14 +129,25 @@ class DeviceTokenView(AuthView):
         Parameters.of(request)
         given = DeviceCode(data=request.data)
         known = given.is_valid()
-        outcome = _ask(given.validated_data["device_code"]) if known else "invalid_request"
+        outcome = outcome_of(given.validated_data["device_code"]) if known else "invalid_request"
         if isinstance(outcome, User):
-            user_logged_in.send(User, request=request._request, user=outcome)
-            return Response(asdict(begin_session(outcome)))
+            return Response(asdict(confirmed_session(request, outcome)))
         return Response({"error": outcome, "error_description": EXPLANATIONS[outcome]}, status=400)
 
 
-def _open(request: Request, client_name: str) -> tuple[str, str]:
+def page_of(request: Request, user_code: str = "") -> str:
+    """The address of the page where a person confirms a code, which it may hold already."""
+    page = request.build_absolute_uri(reverse("device"))
+    return f"{page}?{urlencode({'user_code': user_code})}" if user_code else page
+
+
+def confirmed_session(request: Request, user: User) -> Tokens:
+    """A session of the user who confirmed."""
+    user_logged_in.send(User, request=request._request, user=user)
+    return begin_session(user)
+
+
+def open_request(request: Request, client_name: str) -> tuple[str, str]:
     """A new request's device code and user code, of which only hashes are stored."""
     now, network = timezone.now(), client_network(request._request)
     DeviceRequest.objects.filter(expires__lte=now).delete()
@@ -166,7 +177,7 @@ def _hash(kind: str, code: str) -> str:
 
 
 @transaction.atomic
-def _ask(device_code: str) -> User | str:
+def outcome_of(device_code: str) -> User | str:
     """The user who confirmed, once; else the error of RFC 8628."""
     waiting = DeviceRequest.objects.select_for_update(of=("self",)).select_related("user")
     found = waiting.filter(device_code_hash=_hash("device code", device_code)).first()

@@ -1,56 +1,67 @@
-"""Read all of a service with the stock client; run in an environment of its own.
+"""Read all of a service with a stock client; run in an environment of its own.
 
-Prints a line of JSON for each run. Arguments: address, user ("" for nobody), password.
+Prints a line of JSON for each run. Arguments: address, user ("" for nobody), password, node.
 """
 
-import hashlib
 import json
 import sys
 import warnings
-from collections import Counter
 from typing import Any
 
 import numpy as np
-from tiled.client.constructors import from_context
-from tiled.client.context import Context, password_grant
+from reader import plain, signed_in
 
 warnings.simplefilter("ignore")
-
-
-def signed_in(address: str, user: str, password: str) -> Context:
-    context, _ = Context.from_any_uri(address)
-    if user:
-        provider = context.server_info.authentication.providers[0]
-        link = provider.links["auth_endpoint"]
-        tokens = password_grant(context.http_client, link, provider.provider, user, password)
-        context.configure_auth(tokens, remember_me=False)
-    return context
-
-
-def told(values: Any) -> list[Any]:
-    array = np.asarray(values)
-    if array.dtype.kind == "U":
-        return ["text", list(array.shape), array.tolist()]
-    digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
-    return [array.dtype.str, list(array.shape), digest]
+address, user, password, node = sys.argv[1:5]
+MAPS = ("data", "timestamps", "filled")
 
 
 def streams(run: Any) -> dict[str, Any]:
-    read = {name: run[name].read().variables for name in run}
-    return {name: {key: told(found[key]) for key in found} for name, found in read.items()}
+    return {name: {key: rows(found) for key, found in read(run[name])} for name in run}
 
 
-def documents(run: Any) -> Counter[str]:
-    found: Counter[str] = Counter()
+def read(stream: Any) -> Any:
+    return stream.read().variables.items()
+
+
+def rows(variable: Any) -> list[Any]:
+    """What stands in each event."""
+    return [plain(row) for row in np.asarray(variable.values)]
+
+
+def documents(run: Any) -> list[Any]:
+    """As they were emitted: pages are taken apart."""
+    found: list[Any] = []
     for name, document in run.documents():
-        found[name.removesuffix("_page")] += (
-            len(document["seq_num" if name == "event_page" else "datum_id"])
-            if name.endswith("_page")
-            else 1
-        )
+        take_apart = {"event_page": events, "datum_page": datums}.get(name)
+        if take_apart is None:
+            found.append((name, plain(dict(document))))
+        else:
+            found += [(name.removesuffix("_page"), plain(doc)) for doc in take_apart(document)]
     return found
 
 
-client = from_context(signed_in(*sys.argv[1:4]))
-for uid, run in client["all"].items():
+def events(page: Any) -> list[Any]:
+    return [
+        {"descriptor": page["descriptor"]}
+        | {name: page[name][at] for name in ("seq_num", "time", "uid")}
+        | {name: {key: page[name][key][at] for key in page[name]} for name in MAPS}
+        for at in range(len(page["uid"]))
+    ]
+
+
+def datums(page: Any) -> list[Any]:
+    arguments = page["datum_kwargs"]
+    return [
+        {
+            "resource": page["resource"],
+            "datum_id": datum_id,
+            "datum_kwargs": {key: arguments[key][at] for key in arguments},
+        }
+        for at, datum_id in enumerate(page["datum_id"])
+    ]
+
+
+client = signed_in(address, user, password)
+for uid, run in client[node].items():
     print(json.dumps({"uid": uid, "streams": streams(run), "documents": documents(run)}))
