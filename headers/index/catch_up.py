@@ -19,7 +19,7 @@ from django.db.models import Q
 from headers.catalogs import EMBEDDED, Catalog
 from headers.index.models import Source, Turn
 from headers.index.repositories import Documents, News
-from headers.index.rows import Ending, Row, fingerprint
+from headers.index.rows import Row, fingerprint
 from headers.index.store import (
     add_rows,
     known_documents,
@@ -98,7 +98,7 @@ def take_turn(now: float) -> bool:
 
 def catch_up(index: Index, fill_seconds: float = FILL_SECONDS) -> None:
     """Adds what came since the last time, and works at first fills that are not done."""
-    begin(index)
+    failed = begin(index)
     now = time.time()
     started = {key: source for key, source in index.sources.items() if source.newest_start}
     still_open = {
@@ -106,24 +106,32 @@ def catch_up(index: Index, fill_seconds: float = FILL_SECONDS) -> None:
         for key, source in started.items()
         if index.catalogs[key].layout == EMBEDDED
     }
-    news = ask(
+    news, failed_now = ask(
         index, started, lambda key, docs: docs.news(started[key], now, still_open.get(key, ()))
     )
+    failed |= failed_now
     _add(index, news)
     _end(index, news)
     for key, source in index.sources.items():
-        _note(source, available=key in news, news=news.get(key))
+        # Of a catalog that somebody else is asking, they will note it.
+        if key in news or key in failed:
+            _note(source, available=key in news, news=news.get(key))
     deadline = time.monotonic() + fill_seconds
     for key in news:
         if not index.sources[key].filled and time.monotonic() < deadline:
             fill_available(index.sources[key], index.catalogs[key], deadline)
 
 
-def begin(index: Index) -> None:
-    """Notes for sources that are new where the catch-up begins; before that, the fill goes."""
+def begin(index: Index) -> set[int]:
+    """Notes for sources that are new where the catch-up begins; before that, the fill goes.
+
+    Those whose catalogs failed to answer.
+    """
     new = {key: source for key, source in index.sources.items() if not source.newest_start}
-    for key, newest in ask(index, new, lambda key, docs: docs.newest()).items():
+    found, failed = ask(index, new, lambda key, docs: docs.newest())
+    for key, newest in found.items():
         _note(new[key], available=True, news=newest)
+    return failed
 
 
 def fill_available(source: Source, catalog: Catalog, deadline: float) -> None:
@@ -192,8 +200,11 @@ _busy = _Busy()
 
 def ask(
     index: Index, sources: Mapping[int, object], question: Callable[[int, Documents], Answer]
-) -> dict[int, Answer]:
-    """The answers, by source, of the catalogs that answer in time. Side by side."""
+) -> tuple[dict[int, Answer], set[int]]:
+    """The answers, by source, of the catalogs that answer in time, and those that do not.
+
+    Side by side. A catalog that somebody in this process waits for already is left out of both.
+    """
     futures: dict[int, Future[Answer]] = {}
     for key in sources:
         catalog = index.catalogs[key]
@@ -207,7 +218,7 @@ def ask(
                 answers[key] = future.result()
             except CatalogUnavailable as error:
                 log.warning("catalog unavailable", catalog=error.catalog.name, reason=str(error))
-    return answers
+    return answers, set(futures) - set(answers)
 
 
 def _asked(key: int, catalog: Catalog, question: Callable[[int, Documents], Answer]) -> Answer:
@@ -225,9 +236,7 @@ def _add(index: Index, news: dict[int, News]) -> None:
         for known in [known_documents(index.sources[key], found.starts)]
     }
     wanted = {key: starts for key, starts in wanted.items() if starts}
-    rows: dict[int, list[tuple[Row, Ending]]] = ask(
-        index, wanted, lambda key, docs: docs.rows(wanted[key])
-    )
+    rows, _ = ask(index, wanted, lambda key, docs: docs.rows(wanted[key]))
     for key in wanted:
         if key in rows:
             add_rows(index.sources[key], rows[key])
@@ -239,7 +248,7 @@ def _end(index: Index, news: dict[int, News]) -> None:
     """Tells of runs that were open how they ended."""
     times = {key: open_times(index.sources[key], found.ended) for key, found in news.items()}
     times = {key: found for key, found in times.items() if found}
-    endings = ask(index, times, lambda key, docs: docs.endings(times[key]))
+    endings, _ = ask(index, times, lambda key, docs: docs.endings(times[key]))
     for key in times:
         if key in endings:
             set_endings(index.sources[key], endings[key])

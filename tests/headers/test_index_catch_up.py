@@ -188,3 +188,16 @@ def test_index_runs_fills_verifies_and_rebuilds(
     assert "csx: 3 runs are indexed" in command("index_runs", rebuild=True)
     assert listed(proposal="wrong") == []
     assert listed(search="gold") == [runs[2], runs[1]]
+
+
+def test_a_catalog_that_somebody_else_is_asking_is_not_unavailable(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when two first lists come at once: the second one waits for no answer of its own."""
+    recorder.run()
+    busy = catching._Busy()
+    monkeypatch.setattr(catching, "_busy", busy)
+    busy.enter("csx")
+    assert fresh_index(settings.CATALOGS, settings.CATALOGS).unavailable == []
+    busy.leave("csx")
+    assert fresh_index(settings.CATALOGS, settings.CATALOGS).incomplete == {}
