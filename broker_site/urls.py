@@ -19,6 +19,7 @@ api: list[URLPattern | URLResolver] = [
     path("", AboutView.as_view(), name="api-root"),
     path("", include("headers.urls")),
     path("", include("events.urls")),
+    path("", include("live.urls")),
     path("", include("tiled.urls")),
     path("auth/", include("policies.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard, TypeVar
 
 import structlog
@@ -252,6 +252,22 @@ class Runs:
         proposal = self.access.proposal_of(self.catalog, start)
         stop = stops[-1] if stops else None
         return Run(self.catalog, start, stop, proposal, document, descriptors, self.access)
+
+
+def renewed(run: Run) -> Run:
+    """An open run as it is now: with the descriptors that have come, and the stop."""
+    if run.stop is not None:
+        return run
+    with asking(run.catalog):
+        # The stop is asked for first: what was stored before it is then seen by who reads on.
+        stops = _stored_for(run, "run_stop")
+        descriptors = _stored_for(run, "event_descriptor")
+    return replace(run, stop=stops[-1] if stops else None, descriptors=descriptors)
+
+
+def _stored_for(run: Run, collection: str) -> list[Doc]:
+    cursor = metadata(run.catalog)[collection].find({"run_start": run.uid})
+    return _own(list(cursor.max_time_ms(query_milliseconds())), run.uid)
 
 
 def count_events(run: Run) -> dict[str, int]:

@@ -143,6 +143,7 @@ RECORDED_AS = {
     "headers/{uid}/streams/primary/table/": ONE,
     "headers/{uid}/streams/primary/data/det/": ONE,
     "headers/{uid}/documents/": ONE,
+    "headers/{uid}/documents/?after=": ONE,
     "headers/{uid}/export/": ONE,
     "descriptors/{descriptor}/": ONE,
     "events/?descriptor={descriptor}": ONE,

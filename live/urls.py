@@ -1,0 +1,7 @@
+from django.urls import path
+
+from live import views
+
+urlpatterns = [
+    path("headers/<str:key>/documents/", views.DocumentsView.as_view(), name="header-documents"),
+]
