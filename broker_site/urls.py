@@ -17,9 +17,9 @@ from tiled.views import AboutView
 
 api: list[URLPattern | URLResolver] = [
     path("", AboutView.as_view(), name="api-root"),
+    path("", include("live.urls")),  # headers/live/ is no run
     path("", include("headers.urls")),
     path("", include("events.urls")),
-    path("", include("live.urls")),
     path("", include("tiled.urls")),
     path("auth/", include("policies.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -1,6 +1,6 @@
-"""What is new of a run, looked for once for all of its readers in this process.
+"""What is new of a run, or of a list of runs, looked for once for all readers in this process.
 
-A reader that is up to date waits for the next page of the run's channel, which is read, and
+A reader that is up to date waits for the next page of the channel, which is read, and
 written as text, once for all. A page is kept for a while, so that who takes longer finds it still;
 who takes too long reads from the database by itself, until it is up to date again. Nothing is kept
 for any single reader.
@@ -11,20 +11,18 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import structlog
 
 from broker_site.threads import in_thread
 from headers.mongo import CatalogUnavailable
-from headers.repositories import Run
-from live.messages import Choice, written
-from live.positions import Position
-from live.reading import Page, read
+from live.pages import Page, SharedPage
 
 log = structlog.get_logger(__name__)
 
 SECONDS = 0.4
-"""between two looks at a run"""
+"""between two looks"""
 QUIET_SECONDS = 0.8
 """the same after a minute without news; a document is to be seen within a second all the same"""
 QUIET_AFTER = 60.0
@@ -36,21 +34,8 @@ KEPT_ROWS = 1000
 WOKEN_AT_ONCE = 25
 
 
-class SharedPage:
-    """A page, and its text for each choice that a reader has made."""
-
-    def __init__(self, page: Page) -> None:
-        self.page = page
-        self._texts: dict[Choice, bytes] = {}
-
-    def text(self, choice: Choice) -> bytes:
-        if choice not in self._texts:
-            self._texts[choice] = written(self.page, choice)
-        return self._texts[choice]
-
-
 class Channel:
-    """The pages of one run, as they come."""
+    """The pages of what is followed, as they come."""
 
     def __init__(self) -> None:
         self.readers = 0
@@ -62,10 +47,10 @@ class Channel:
         self._looking: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
-    def begin(self, run: Run, position: Position) -> None:
-        """Looks for what comes behind the position of a reader that is up to date."""
+    def begin(self, page: Page) -> None:
+        """Looks for what comes behind the page of a reader that is up to date."""
         if self._looking is None:
-            self._looking = asyncio.ensure_future(self._look_until_broken(run, position))
+            self._looking = asyncio.ensure_future(self._look_until_broken(page))
 
     def end(self) -> None:
         if self._looking is not None:
@@ -86,33 +71,30 @@ class Channel:
         at = number - (self.next - len(self._pages))
         return self._pages[at] if 0 <= at < len(self._pages) else None
 
-    async def _look_until_broken(self, run: Run, position: Position) -> None:
+    async def _look_until_broken(self, page: Page) -> None:
         try:
-            await self._look(run, position)
+            await self._look(page)
         except Exception:
-            log.exception("a run is not followed any more", run=run.uid)
+            log.exception("nothing is looked for any more")
             self.is_broken = True
             await self._wake()
 
-    async def _look(self, run: Run, position: Position) -> None:
-        """Reads on and on; ends with the run."""
+    async def _look(self, page: Page) -> None:
+        """Reads on and on; ends with what is followed."""
         news = time.monotonic()
-        while True:
+        while not page.is_end:
             begin = time.monotonic()
-            pause = QUIET_SECONDS if begin - news > QUIET_AFTER else SECONDS
             try:
-                page = await in_thread(read, run, position)
+                page = await in_thread(page.further)
             except CatalogUnavailable as error:
-                log.warning("a followed run cannot be read", reason=str(error))
+                log.warning("what is followed cannot be read", reason=str(error))
                 await asyncio.sleep(AWAY_SECONDS)
                 continue
-            run, position = page.run, page.after
             if page.items:
                 news = begin
                 await self._publish(page)
-            if position.stopped:
-                return
             if page.is_last:
+                pause = QUIET_SECONDS if begin - news > QUIET_AFTER else SECONDS
                 await asyncio.sleep(max(pause, SHARE * (time.monotonic() - begin)))
 
     async def _publish(self, page: Page) -> None:
@@ -137,13 +119,15 @@ class Channels:
     """The channels of this process. For its event loop alone."""
 
     def __init__(self) -> None:
-        self._open: dict[tuple[str, str | None], Channel] = {}
+        self._open: list[tuple[Any, Channel]] = []
 
     @contextmanager
-    def of(self, run: Run) -> Iterator[Channel]:
-        """The channel of a run, which ends with its last reader."""
-        key = (run.catalog.name, run.uid)
-        channel = self._open.get(key) or self._open.setdefault(key, Channel())
+    def of(self, followed: Any) -> Iterator[Channel]:
+        """The channel of something, by what equals it; it ends with its last reader."""
+        known = (channel for other, channel in self._open if other == followed)
+        if (channel := next(known, None)) is None:
+            channel = Channel()
+            self._open.append((followed, channel))
         channel.readers += 1
         try:
             yield channel
@@ -151,7 +135,7 @@ class Channels:
             channel.readers -= 1
             if not channel.readers:
                 channel.end()
-                self._open.pop(key, None)
+                self._open = [entry for entry in self._open if entry[1] is not channel]
 
 
 channels = Channels()

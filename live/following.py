@@ -1,9 +1,11 @@
-"""One reader's stream of the documents of a run."""
+"""One reader's stream of what comes: documents of a run, or runs."""
 
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
 
 from django.db import close_old_connections
 from rest_framework.request import Request
@@ -11,16 +13,13 @@ from rest_framework.request import Request
 from broker_site.problems import RETRY, Problem
 from broker_site.threads import in_thread
 from headers.mongo import CatalogUnavailable
-from headers.repositories import Run
 from live.channels import Channel, channels
-from live.messages import GONE, HEARTBEAT, Choice, end, write, written
+from live.messages import GONE, HEARTBEAT
 from live.messages import RETRY as RECONNECT
-from live.positions import Position
-from live.reading import Page, read
+from live.pages import Page
 from policies import audit
 from policies.addresses import client_network
 from policies.models import User
-from policies.requests import still_allowed
 from policies.throttling import ByteBudget
 
 CHECKED_EVERY = 4.0
@@ -66,15 +65,23 @@ def _name(request: Request) -> str:
     return f"user {request.user.pk}" if known else f"network {client_network(request._request)}"
 
 
+class Standing(Enum):
+    """What becomes of a reader."""
+
+    ALLOWED = "goes on"
+    CHANGED = "comes again, and gets something else"
+    GONE = "may not read this any more"
+
+
 @dataclass
 class Watch:
-    """Sees to it that a stream ends when its reader may not read the run any more, and that what
-    was sent is counted and told to the audit trail.
+    """Sees to it that a stream ends when its reader may not read it any more, and that what was
+    sent is counted.
     """
 
-    request: Request
-    run: Run
     budget: ByteBudget
+    ask: Callable[[], Standing]
+    """asks the database"""
     result: str = "broken off"
     sent: int = 0
     _unspent: int = 0
@@ -103,37 +110,43 @@ class Watch:
     def is_over(self) -> bool:
         return time.monotonic() - self._begun >= LONGEST_SECONDS
 
-    async def allows(self) -> bool:
-        """Asks the database, when it is time to."""
+    async def standing(self) -> Standing:
+        """As the database says, when it is time to ask."""
         if time.monotonic() - self._checked < CHECKED_EVERY:
-            return True
+            return Standing.ALLOWED
         self._checked = time.monotonic()
-        if await in_thread(self._check):
-            return True
-        self.result = "access ended"
-        return False
+        standing = await in_thread(self._check)
+        if standing is not Standing.ALLOWED:
+            self.result = "access ended"
+        return standing
 
-    def _check(self) -> bool:
+    def _check(self) -> Standing:
         close_old_connections()
-        self._spend()
-        return still_allowed(self.request, self.run)
+        self.spend()
+        return self.ask()
 
-    def _spend(self) -> None:
+    def spend(self) -> None:
         self.budget.spend(self._unspent)
         self._unspent = 0
 
-    def tell(self) -> None:
-        close_old_connections()
-        self._spend()
-        audit.record_read(
-            self.request._request, [self.run], status=200, bytes=self.sent, result=self.result
-        )
+
+@dataclass(frozen=True)
+class Stream:
+    """What a reader follows, and what is to be told of it."""
+
+    followed: Any
+    """by what the readers of the same are known"""
+    begin: Page
+    choice: Any
+    standing: Callable[[], Standing]
+    told: Callable[[Watch], None]
+    """called in the end, in a thread"""
+    note: Callable[[Page], None] | None = None
+    """called with each page that is sent, in a thread"""
 
 
-def follow(
-    request: Request, run: Run, position: Position, choice: Choice
-) -> AsyncGenerator[bytes, None]:
-    """The stream of a run's documents behind a position, until the run or the access ends.
+def follow(request: Request, stream: Stream) -> AsyncGenerator[bytes, None]:
+    """The server-sent events of a stream, until it or the access ends.
 
     Raises Throttled or Problem at once where the caller may not begin another stream.
     """
@@ -141,79 +154,77 @@ def follow(
     budget = ByteBudget(request)
     budget.check()
     audit.take_over()
-    return _watched(Watch(request, run, budget), who, position, choice)
+    return _watched(stream, Watch(budget, stream.standing), who)
 
 
-async def _watched(
-    watch: Watch, who: str, position: Position, choice: Choice
-) -> AsyncGenerator[bytes, None]:
+async def _watched(stream: Stream, watch: Watch, who: str) -> AsyncGenerator[bytes, None]:
     followers.enter(who)
     try:
-        with channels.of(watch.run) as channel:
-            async for chunk in _Reader(watch, channel, position, choice).chunks():
+        with channels.of(stream.followed) as channel:
+            async for chunk in _Reader(stream, watch, channel).chunks():
                 yield watch.count(chunk)
     except CatalogUnavailable:
         watch.result = "catalog away"  # the client comes again
     finally:
         followers.leave(who)
-        await in_thread(watch.tell)
+        await in_thread(_tell, stream, watch)
+
+
+def _tell(stream: Stream, watch: Watch) -> None:
+    close_old_connections()
+    watch.spend()
+    stream.told(watch)
 
 
 class _Reader:
-    def __init__(self, watch: Watch, channel: Channel, position: Position, choice: Choice) -> None:
+    def __init__(self, stream: Stream, watch: Watch, channel: Channel) -> None:
         self._watch = watch
         self._channel = channel
-        self._position = position
-        self._choice = choice
+        self._choice = stream.choice
+        self._note = stream.note
+        self._page = stream.begin
+        """the last one that was sent"""
         self._number = 0
         """of the next page of the channel"""
-        self._run = watch.run
 
     async def chunks(self) -> AsyncGenerator[bytes, None]:
-        yield RECONNECT
+        yield RECONNECT + self._page.opening()
         behind = True
-        while not (self._position.stopped or self._watch.is_over or self._channel.is_broken):
-            if not await self._watch.allows():
+        while not (self._page.is_end or self._watch.is_over or self._channel.is_broken):
+            standing = await self._watch.standing()
+            if standing is Standing.GONE:
                 yield GONE
+            if standing is not Standing.ALLOWED:
                 return
-            if behind:
-                self._number = self._channel.next
-                page = await in_thread(read, self._run, self._position)
-                behind = not page.is_last
-                if chunk := self._of_own(page):
-                    yield chunk
-                if not behind:
-                    self._channel.begin(page.run, self._position)
-            elif chunk := await self._from_channel():
+            if chunk := await (self._own() if behind else self._shared()):
+                if self._note is not None:
+                    await in_thread(self._note, self._page)
                 yield chunk
             elif self._watch.is_silent:
                 yield HEARTBEAT
+            if behind:
+                behind = not self._page.is_last
             behind = behind or self._channel.has_lost(self._number)
-        if self._position.stopped:
+        if self._page.is_end:
             self._watch.result = "complete"
-            yield end(self._run, self._position)
+            yield self._page.end()
 
-    def _of_own(self, page: Page) -> bytes:
-        self._run, self._position = page.run, page.after
-        return written(page, self._choice)
+    async def _own(self) -> bytes:
+        """The next page, read for this reader alone."""
+        self._number = self._channel.next  # what comes from now on is shared
+        self._page = await in_thread(self._page.further)
+        if self._page.is_last:
+            self._channel.begin(self._page)
+        return self._page.text(self._choice)
 
-    async def _from_channel(self) -> bytes:
-        """What the next page has for this reader; nothing where none comes in time."""
+    async def _shared(self) -> bytes:
+        """What the next page of the channel has for this reader; nothing if none comes in time."""
         shared = await self._channel.page(self._number, self._watch.seconds)
         if shared is None:
             return b""
         self._number += 1
-        page = self._run_of(shared.page)
-        if page.before == self._position:
-            self._position = page.after
+        if shared.page.before == self._page.after:
+            self._page = shared.page
             return shared.text(self._choice)
-        before, new = self._position, []
-        for name, document in page.items:
-            if not self._position.includes(name, document):
-                self._position = self._position.and_then(name, document)
-                new.append((name, document))
-        return write(page.run, before, new, self._choice)
-
-    def _run_of(self, page: Page) -> Page:
-        self._run = page.run
-        return page
+        self._page = shared.page.seen_from(self._page.after)
+        return self._page.text(self._choice)

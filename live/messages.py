@@ -1,6 +1,6 @@
 """Documents as server-sent events (WHATWG HTML, section 9.2)."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -8,8 +8,8 @@ from broker_site.encoding import to_json
 from events.paging import narrowed
 from headers.repositories import Run
 from headers.streams import stream_name
+from live.pages import Item
 from live.positions import Position
-from live.reading import Item, Page, lacking
 
 Doc = dict[str, Any]
 
@@ -35,9 +35,9 @@ def message(event: str, content: Any, id: str = "") -> bytes:
     return f"{head}event: {event}\ndata: ".encode() + to_json(content) + b"\n\n"
 
 
-def written(page: Page, choice: Choice) -> bytes:
-    """The documents of a page, each event with the id of the position behind it."""
-    return write(page.run, page.before, page.items, choice)
+def identified(id: str) -> bytes:
+    """No event, but an id to come again with."""
+    return f"id: {id}\n\n".encode()
 
 
 def write(run: Run, position: Position, items: Sequence[Item], choice: Choice) -> bytes:
@@ -54,14 +54,12 @@ def write(run: Run, position: Position, items: Sequence[Item], choice: Choice) -
     return b"".join(messages)
 
 
-def end(run: Run, position: Position) -> bytes:
+def end(run: Run, position: Position, missing: Mapping[str, int]) -> bytes:
     """The last event of a complete run. Who comes back with its id is told that there is no more.
 
-    `missing`: by stream, the events that the stop document counts and that do not exist.
+    missing: by stream, how many events the stop document counts that do not exist.
     """
-    content: Doc = {"reason": "stop"}
-    if missing := lacking(run, position):
-        content["missing"] = missing
+    content: Doc = {"reason": "stop"} | ({"missing": missing} if missing else {})
     return message("end", content, replace(position, ended=True).id(run))
 
 
@@ -92,7 +90,8 @@ def _shape(event: Doc) -> list[Collection[str]]:
 
 def _chosen(group: Sequence[Item], streams: dict[Any, str], choice: Choice) -> Doc | None:
     """The content of an event; None where the reader does not want it."""
-    name, document = group[0]
+    name = group[0][0]
+    document: Doc = group[0][1]
     uid = {"descriptor": document.get("uid"), "event": document.get("descriptor")}.get(name)
     if uid is not None and choice.streams is not None and streams[uid] not in choice.streams:
         return None

@@ -1,6 +1,7 @@
 """What of a run lies behind a position: its documents in the order of their emission.
 
 That order is the one of `events.documents`, as far as the documents are there when they are read.
+An event of a page still has its `_id`, which is its place.
 """
 
 import math
@@ -14,12 +15,11 @@ from events.filling import datum_ids, external_fields
 from events.repositories import Events, Place, Reference
 from headers.repositories import Run, renewed
 from headers.streams import recorded_counts, stream_name, uids_of
+from live.messages import Choice, end, identified, write
+from live.pages import Item, Page
 from live.positions import RECENT, Mark, Position
 
 Doc = dict[str, Any]
-Item = tuple[str, Doc]
-"""a document's name and itself; an event still has its `_id`, which is its place"""
-
 ROWS = 500
 """events of a page at the most"""
 PAGE_BYTES = 2**20
@@ -28,20 +28,39 @@ PATIENCE_SECONDS = 5.0
 """how long events that a stop document counts may be stored after it"""
 
 
-@dataclass(frozen=True)
-class Page:
-    """What comes behind a position, at most ROWS events of it."""
+@dataclass(frozen=True, kw_only=True)
+class RunPage(Page):
+    """Documents of a run, at most ROWS events among them."""
 
     run: Run
     """as it was when the page was read"""
     before: Position
-    items: Sequence[Item]
     after: Position
-    is_last: bool
-    """there was nothing more when it was read"""
+
+    @property
+    def is_end(self) -> bool:
+        return self.after.stopped
+
+    def further(self) -> "RunPage":
+        return read(self.run, self.after)
+
+    def text(self, choice: Choice) -> bytes:
+        return write(self.run, self.before, self.items, choice)
+
+    def opening(self) -> bytes:
+        # Who begins in the middle shall not begin later when the connection breaks.
+        return b"" if self.after.whole else identified(self.after.id(self.run))
+
+    def end(self) -> bytes:
+        return end(self.run, self.after, lacking(self.run, self.after))
 
 
-def read(run: Run, position: Position) -> Page:
+def begun_at(run: Run, position: Position) -> RunPage:
+    """Nothing, behind which the documents of a run come that lie behind a position."""
+    return RunPage(run=run, before=position, items=(), after=position, is_last=False)
+
+
+def read(run: Run, position: Position) -> RunPage:
     """The next page behind a position."""
     run = renewed(run)
     events, is_last = _events_behind(run, position)
@@ -49,7 +68,7 @@ def read(run: Run, position: Position) -> Page:
     items = list(emission.items(events, is_last))
     if is_last and (stop := _next_stop(run, emission.position)):
         items += emission.emit("stop", stop)
-    return Page(run, position, items, emission.position, is_last)
+    return RunPage(run=run, before=position, items=items, after=emission.position, is_last=is_last)
 
 
 def lacking(run: Run, position: Position) -> dict[str, int]:

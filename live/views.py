@@ -5,6 +5,7 @@ There the same routes answer what there is so far, and a reader asks again behin
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
@@ -18,13 +19,18 @@ from broker_site.parameters import Texts, named
 from broker_site.problems import Problem
 from events import views as event_views
 from events.renderers import offered
+from headers.lists import HeaderFilters, chosen_runs
 from headers.repositories import Run
 from headers.streams import stream_name
-from live.following import follow
-from live.messages import MEDIA_TYPE, RETRY, Choice, end, written
+from headers.views import RunView
+from live.following import Standing, Stream, Watch, follow
+from live.listing import Listing, ListPage, ListPosition, begun_behind, begun_now
+from live.messages import MEDIA_TYPE, RETRY, Choice
+from live.pages import Page
 from live.positions import LONGEST, Position
-from live.reading import from_now, read
-from policies.requests import guarded
+from live.reading import RunPage, begun_at, from_now
+from policies.audit import note_runs, record_read
+from policies.requests import access_now, guarded, still_allowed
 
 EVENT_STREAM = "event-stream"
 POLLED_BYTES = 2**22
@@ -80,11 +86,76 @@ class DocumentsView(event_views.DocumentsView):
         if request.method == "HEAD":
             return _event_stream(iter(()))
         if not given.get("follow", "after" not in given):
-            return _event_stream(guarded(request, run, _so_far(run, position, choice)))
+            return _event_stream(guarded(request, run, _so_far(begun_at(run, position), choice)))
         if not isinstance(request._request, ASGIRequest):
             raise Problem(503, NOT_HERE, {"Retry-After": "2"})
-        stream = follow(request, run, position, choice)
+        stream = follow(request, _stream_of(request, run, begun_at(run, position), choice))
         return LiveResponse(stream, content_type=CONTENT_TYPE, headers=HEADERS)
+
+
+class ListParameters(HeaderFilters):
+    after = serializers.CharField(
+        required=False,
+        allow_blank=True,
+        max_length=LONGEST,
+        help_text="the id of the last event: what is new behind it; empty: an id alone",
+    )
+
+
+class LiveListView(RunView):
+    renderer_classes = [offered(EVENT_STREAM, MEDIA_TYPE)]
+
+    @extend_schema(parameters=[ListParameters], responses={200: bytes})
+    def get(self, request: Request) -> HttpResponseBase:
+        """Runs that the filters select, when they begin and when they end, as server-sent events.
+
+        With `after`: those so far, to be asked for again and again.
+        """
+        given = ListParameters.of(request)
+        page = self._begin(request, given)
+        if request.method == "HEAD":
+            return _event_stream(iter(()))
+        if "after" in given:
+            return HttpResponse(self._so_far(page), content_type=CONTENT_TYPE, headers=HEADERS)
+        if not isinstance(request._request, ASGIRequest):
+            raise Problem(503, NOT_HERE, {"Retry-After": "2"})
+        stream = follow(request, self._stream(request, page))
+        return LiveResponse(stream, content_type=CONTENT_TYPE, headers=HEADERS)
+
+    def _begin(self, request: Request, given: dict[str, Any]) -> ListPage:
+        id = request.headers.get("Last-Event-ID") or given.get("after") or None
+        filters = {name: value for name, value in given.items() if name != "after"}
+        chosen = chosen_runs(request, filters)
+        listing = Listing(
+            chosen.runs.access,
+            tuple(chosen.runs.index.catalogs.values()),
+            chosen.wanted,
+            chosen.query,
+            repr(sorted(filters.items())),
+        )
+        if id is None:
+            return begun_now(listing)
+        return begun_behind(listing, ListPosition.read(id, listing))
+
+    def _so_far(self, page: ListPage) -> bytes:
+        page = page.further()
+        note_runs(run for _, run in page.items)
+        # An id alone: with nothing new there would be none to go on from.
+        return RETRY + (page.text(None) or page.opening())
+
+    def _stream(self, request: Request, page: ListPage) -> Stream:
+        def note(page: Page) -> None:
+            runs = [run for _, run in page.items]
+            record_read(request._request, runs, status=200, result="followed")
+
+        return Stream(
+            followed=page.listing,
+            begin=page,
+            choice=None,
+            standing=partial(_standing_of_list, request, page.listing),
+            note=note,
+            told=lambda watch: None,
+        )
 
 
 def _is_live(request: Request, given: dict[str, Any]) -> bool:
@@ -125,20 +196,44 @@ def _choice(run: Run, given: dict[str, Any]) -> Choice:
     return Choice(**chosen)
 
 
-def _so_far(run: Run, position: Position, choice: Choice) -> Iterator[bytes]:
-    """What there is behind a position; much of it in several answers."""
-    yield RETRY
+def _stream_of(request: Request, run: Run, page: RunPage, choice: Choice) -> Stream:
+    def told(watch: Watch) -> None:
+        record_read(request._request, [run], status=200, bytes=watch.sent, result=watch.result)
+
+    return Stream(
+        followed=(run.catalog.name, run.uid),
+        begin=page,
+        choice=choice,
+        standing=partial(_standing, request, run),
+        told=told,
+    )
+
+
+def _standing(request: Request, run: Run) -> Standing:
+    return Standing.ALLOWED if still_allowed(request, run) else Standing.GONE
+
+
+def _standing_of_list(request: Request, listing: Listing) -> Standing:
+    """With other rights it is another list."""
+    access = access_now(request)
+    if access is None:
+        return Standing.GONE
+    return Standing.ALLOWED if access == listing.access else Standing.CHANGED
+
+
+def _so_far(page: Page, choice: Choice) -> Iterator[bytes]:
+    """What there is behind a page; much of it in several answers."""
+    yield RETRY + page.opening()
     sent = 0
     while sent < POLLED_BYTES:
-        page = read(run, position)
-        run, position = page.run, page.after
-        text = written(page, choice)
+        page = page.further()
+        text = page.text(choice)
         sent += len(text)
         yield text
         if page.is_last:
             break
-    if position.stopped:
-        yield end(run, position)
+    if page.is_end:
+        yield page.end()
 
 
 def _event_stream(content: Iterator[bytes]) -> StreamingHttpResponse:

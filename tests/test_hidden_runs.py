@@ -117,6 +117,7 @@ MANY: dict[str, list[str]] = {
         "/api/v1/headers/facets/?fields=plan_name,sample.name,catalog,beamline,proposal,time",
         "/api/v1/headers/facets/?fields=secret&search=zirconium",
     ],
+    "api/v1/headers/live/": ["/api/v1/headers/live/?after=&search=zirconium"],
     "runs/": ["/runs/", "/runs/?search=zirconium"],
     "runs/facets/": ["/runs/facets/"],
     "api/v1/metadata/": [

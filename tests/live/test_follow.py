@@ -12,9 +12,8 @@ from django.test import Client
 
 from headers.mongo import database
 from headers.repositories import Run, Runs
-from live import channels, following
+from live import channels, following, reading
 from live.positions import Position
-from live.reading import Page, read
 from policies.models import AuditEvent, Membership
 from policies.rule.access import Access
 from policies.tokens import Limits, make_token
@@ -227,11 +226,12 @@ def test_readers_of_one_run_ask_the_database_once(
         assert [next(documents)[0] for _ in range(5)] == ["start", "descriptor", *["event"] * 3]
     looks: list[Position] = []
 
-    def look(run: Run, position: Position) -> Page:
+    def look(run: Run, position: Position) -> reading.RunPage:
         looks.append(position)
         return read(run, position)
 
-    monkeypatch.setattr(channels, "read", look)
+    read = reading.read
+    monkeypatch.setattr(reading, "read", look)
     begin = time.monotonic()
     time.sleep(4 * channels.SECONDS)
     seconds = time.monotonic() - begin

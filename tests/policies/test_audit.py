@@ -138,6 +138,7 @@ RECORDED_AS = {
     "headers/": SEVERAL,
     "headers/count/": NOTHING,
     "headers/facets/?fields=plan_name": VALUES,
+    "headers/live/?after=": NOTHING,
     "headers/{uid}/": ONE,
     "headers/{uid}/streams/": ONE,
     "headers/{uid}/streams/primary/table/": ONE,
