@@ -37,8 +37,8 @@ def streamed(content: bytes, **options: Any) -> Answer:
 
 def about(asked: Asked) -> Answer | None:
     if asked.path.endswith("/headers/run-u/"):
-        start = {"uid": "run-u", "time": 1.0}
-        return plain({"uid": "run-u", "start": start, "stop": None, "descriptors": [], "streams": []})
+        nothing = {"stop": None, "descriptors": [], "streams": []}
+        return plain({"uid": "run-u", "start": {"uid": "run-u", "time": 1.0}, **nothing})
     return None
 
 
