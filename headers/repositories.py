@@ -24,6 +24,7 @@ from headers.mongo import (
 )
 from headers.queries import DESCRIPTORS, STOP, Query, mentions
 from headers.selection import starting_with
+from headers.streams import uids_of
 from policies.rule.access import Access
 from policies.rule.conditions import NOTHING, Filter, conjunction
 
@@ -316,6 +317,18 @@ def referenced_fields(run: Run) -> set[tuple[str, str]]:
         for name in outside[row["_id"]]
         if isinstance(row["data"].get(name), str)
     }
+
+
+def newest_event_time(run: Run) -> float | None:
+    """When the newest event of the run was, epoch seconds; None if there is none yet."""
+    newest = []
+    with asking(run.catalog):
+        for uid in uids_of(run.descriptors):
+            where: Filter = {"descriptor": uid, "time": {"$gte": -math.inf, **ONE_NUMBER}}
+            found = metadata(run.catalog).event.find(where, {"_id": 0, "time": 1})
+            found = found.sort([("time", -1)]).limit(1).max_time_ms(query_milliseconds())
+            newest += [event["time"] for event in found]
+    return max(newest, default=None)
 
 
 def any_event(run: Run, descriptors: Iterable[str]) -> Doc:

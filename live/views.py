@@ -94,6 +94,7 @@ class DocumentsView(event_views.DocumentsView):
 
 
 class ListParameters(HeaderFilters):
+    follow = serializers.BooleanField(default=True, help_text="as of documents; so it is anyway")
     after = serializers.CharField(
         required=False,
         allow_blank=True,
@@ -124,7 +125,7 @@ class LiveListView(RunView):
 
     def _begin(self, request: Request, given: dict[str, Any]) -> ListPage:
         id = request.headers.get("Last-Event-ID") or given.get("after") or None
-        filters = {name: value for name, value in given.items() if name != "after"}
+        filters = {name: value for name, value in given.items() if name not in ("after", "follow")}
         chosen = chosen_runs(request, filters)
         listing = Listing(
             chosen.runs.access,
