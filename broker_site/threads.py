@@ -10,8 +10,9 @@ from typing import ParamSpec, TypeVar
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
-THREADS = 12
-_threads = ThreadPoolExecutor(THREADS, thread_name_prefix="asgi")
+_threads = ThreadPoolExecutor(12, thread_name_prefix="asgi")
+_watching = ThreadPoolExecutor(4, thread_name_prefix="watch")
+"""for what many wait for, and that shall not stand in a queue behind what each of them asks"""
 
 
 async def in_thread(
@@ -21,15 +22,21 @@ async def in_thread(
     return await in_context(copy_context(), work, *args, **kwargs)
 
 
+async def in_watching_thread(work: Callable[[], Answer]) -> Answer:
+    """The same, past those who wait for a thread."""
+    return await _done(_watching, partial(copy_context().run, work))
+
+
 async def in_context(
     context: Context, work: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs
 ) -> Answer:
-    """The same with the context variables of `context`, which keeps what is set there.
+    """The same with the context variables of `context`, which keeps what is set there."""
+    return await _done(_threads, partial(context.run, partial(work, *args, **kwargs)))
 
-    A task that is cancelled waits for its thread, so that nothing of it is used by two.
-    """
-    done = partial(context.run, partial(work, *args, **kwargs))
-    working = asyncio.get_running_loop().run_in_executor(_threads, done)
+
+async def _done(threads: ThreadPoolExecutor, work: Callable[[], Answer]) -> Answer:
+    """A task that is cancelled waits for its thread, so that nothing of it is used by two."""
+    working = asyncio.get_running_loop().run_in_executor(threads, work)
     try:
         return await asyncio.shield(working)
     except asyncio.CancelledError:

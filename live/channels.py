@@ -15,7 +15,7 @@ from typing import Any
 
 import structlog
 
-from broker_site.threads import in_thread
+from broker_site.threads import in_watching_thread
 from headers.mongo import CatalogUnavailable
 from live.pages import Page, SharedPage
 
@@ -27,7 +27,7 @@ QUIET_SECONDS = 0.8
 """the same after a minute without news; a document is to be seen within a second all the same"""
 QUIET_AFTER = 60.0
 AWAY_SECONDS = 3.0
-SHARE = 10
+SHARE = 2
 """a look that takes long is followed by a pause this many times as long"""
 KEPT_PAGES = 32
 KEPT_ROWS = 1000
@@ -85,7 +85,7 @@ class Channel:
         while not page.is_end:
             begin = time.monotonic()
             try:
-                page = await in_thread(page.further)
+                page = await in_watching_thread(page.further)
             except CatalogUnavailable as error:
                 log.warning("what is followed cannot be read", reason=str(error))
                 await asyncio.sleep(AWAY_SECONDS)

@@ -1,5 +1,6 @@
 """One reader's stream of what comes: documents of a run, or runs."""
 
+import random
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable
@@ -86,7 +87,10 @@ class Watch:
     sent: int = 0
     _unspent: int = 0
     _begun: float = field(default_factory=time.monotonic)
-    _checked: float = field(default_factory=time.monotonic)
+    _checked: float = field(
+        # Those who come together shall not ask together for ever.
+        default_factory=lambda: time.monotonic() - random.uniform(0, CHECKED_EVERY)  # noqa: S311
+    )
     _spoken: float = field(default_factory=time.monotonic)
 
     def count(self, chunk: bytes) -> bytes:

@@ -16,7 +16,9 @@ from dbservice.wire import PASSING, TRIES, Request, Response, backoff
 EVENT_STREAM = "text/event-stream"
 POLL_SECONDS = 1.0
 LONGEST_PAUSE = 30.0
-UNAVAILABLE, NO_CONTENT = 503, 204
+NO_CONTENT = 204
+AWAY = frozenset({502, 503, 504})
+"""statuses by which the service, or what is in front of it, says that there are no streams here"""
 Item = tuple[str, Any]
 
 
@@ -80,7 +82,7 @@ class Follower:
         """Seconds until another try; raises the error when none is of use."""
         self._check_time()
         lost = isinstance(error, ConnectionLost)
-        if error.status == UNAVAILABLE and not self._polls:
+        if error.status in AWAY and not self._polls:
             self._polls = True
             return 0.0
         if not (lost or error.status in PASSING):
