@@ -7,6 +7,8 @@ from contextvars import Context, copy_context
 from functools import partial
 from typing import ParamSpec, TypeVar
 
+from django.db import close_old_connections
+
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
@@ -19,12 +21,12 @@ async def in_thread(
     work: Callable[Given, Answer], *args: Given.args, **kwargs: Given.kwargs
 ) -> Answer:
     """What the work gives, done in a thread, with this task's context variables."""
-    return await in_context(copy_context(), work, *args, **kwargs)
+    return await in_context(copy_context(), _connected, partial(work, *args, **kwargs))
 
 
 async def in_watching_thread(work: Callable[[], Answer]) -> Answer:
     """The same, past those who wait for a thread."""
-    return await _done(_watching, partial(copy_context().run, work))
+    return await _done(_watching, partial(copy_context().run, _connected, work))
 
 
 async def in_context(
@@ -42,3 +44,9 @@ async def _done(threads: ThreadPoolExecutor, work: Callable[[], Answer]) -> Answ
     except asyncio.CancelledError:
         await asyncio.wait({working})
         raise
+
+
+def _connected(work: Callable[[], Answer]) -> Answer:
+    """Without connections of this thread that the database has closed, as at each request."""
+    close_old_connections()
+    return work()

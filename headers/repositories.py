@@ -324,10 +324,10 @@ def newest_event_time(run: Run) -> float | None:
     newest = []
     with asking(run.catalog):
         for uid in uids_of(run.descriptors):
-            where: Filter = {"descriptor": uid, "time": {"$gte": -math.inf, **ONE_NUMBER}}
+            where: Filter = {"descriptor": uid, "time": {"$gte": -math.inf}}
             found = metadata(run.catalog).event.find(where, {"_id": 0, "time": 1})
             found = found.sort([("time", -1)]).limit(1).max_time_ms(query_milliseconds())
-            newest += [event["time"] for event in found]
+            newest += [event["time"] for event in found if _is_number(event["time"])]
     return max(newest, default=None)
 
 

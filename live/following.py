@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from django.db import close_old_connections
 from rest_framework.request import Request
 
 from broker_site.problems import RETRY, Problem
@@ -125,7 +124,6 @@ class Watch:
         return standing
 
     def _check(self) -> Standing:
-        close_old_connections()
         self.spend()
         return self.ask()
 
@@ -175,7 +173,6 @@ async def _watched(stream: Stream, watch: Watch, who: str) -> AsyncGenerator[byt
 
 
 def _tell(stream: Stream, watch: Watch) -> None:
-    close_old_connections()
     watch.spend()
     stream.told(watch)
 

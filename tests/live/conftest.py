@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import uvicorn
+from django.conf import settings
 from django.db import connections
 
 from broker_site.asgi_handler import Handler
+from headers.index import catch_up
 from policies.sessions import begin_session
 from tests.conftest import People
 
@@ -136,7 +138,12 @@ def serving(people: People) -> Iterator[LiveServer]:
 
 
 @pytest.fixture
-def live(transactional_db: None, people: People) -> Iterator[LiveServer]:
+def live(
+    transactional_db: None, people: People, catalogs: object, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[LiveServer]:
+    catch_up.fresh_index(settings.CATALOGS, settings.CATALOGS)
+    # Several threads list runs side by side here: one of them catches up, as in production.
+    monkeypatch.setattr(catch_up, "SECONDS_BETWEEN", 0.3)
     with serving(people) as server:
         yield server
     connections.close_all()

@@ -21,6 +21,7 @@ def test_runs_are_told_of_when_they_begin_and_when_they_end(
     live: LiveServer, recorder: Recorder
 ) -> None:
     recorder.run()
+    time.sleep(0.4)  # the index gets to know it
     events = live.get("headers/live/").events()
     uid = told(recorder)
     begin = next(events)
