@@ -1,6 +1,5 @@
 // The page of one run: plots, pictures and tables of its streams, followed while it is open.
 import { copyButtons } from "./dom.js";
-import { followRun } from "./live.js";
 import { Stream } from "./stream.js";
 import { searchable } from "./tree.js";
 import "./site.js";
@@ -10,7 +9,7 @@ const isOpen = run.dataset.status === "open";
 const streams = [...run.querySelectorAll("[data-stream]")].map((section) => new Stream(section, run.dataset.zone, isOpen));
 searchable(document.getElementById("metadata"));
 copyButtons();
-if (isOpen) followRun(run, streams, { changed: addStop });
+if (isOpen) import("./live.js").then(({ followRun }) => followRun(run, streams, { changed: addStop }));
 
 /** The stop document, which the metadata get when there is one; what is unfolded there stays so. */
 function addStop(fresh) {
