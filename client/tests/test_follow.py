@@ -37,7 +37,7 @@ def streamed(content: bytes, **options: Any) -> Answer:
 
 def about(asked: Asked) -> Answer | None:
     if asked.path.endswith("/headers/run-u/"):
-        nothing = {"stop": None, "descriptors": [], "streams": []}
+        nothing: dict[str, Any] = {"stop": None, "descriptors": [], "streams": []}
         return plain({"uid": "run-u", "start": {"uid": "run-u", "time": 1.0}, **nothing})
     return None
 
