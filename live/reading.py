@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from events.arrays.datums import datum_ids, external_fields
 from events.documents import public
-from events.filling import datum_ids, external_fields
 from events.repositories import Events, Place, Reference
 from headers.repositories import Run, renewed
 from headers.streams import recorded_counts, stream_name, uids_of
