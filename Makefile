@@ -42,7 +42,8 @@ lock: | $(VENV)/bin/python
 serve: $(VENV)/service frontend
 	python manage.py check --deploy --fail-level ERROR
 	python manage.py migrate --no-input
-	gunicorn --config deploy/gunicorn.conf.py broker_site.wsgi
+	@python -m live & live=$$!; gunicorn --config deploy/gunicorn.conf.py broker_site.wsgi & web=$$!; \
+	trap 'kill $$live $$web' INT TERM; wait $$web; code=$$?; kill $$live; wait; exit $$code
 
 bench: install
 	python -m bench

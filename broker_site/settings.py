@@ -60,6 +60,7 @@ INSTALLED_APPS = [
     "headers",
     "headers.index",
     "events",
+    "live",
     "tiled",
     "staff",
     "django.contrib.admin",

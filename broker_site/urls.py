@@ -17,6 +17,7 @@ from tiled.views import AboutView
 
 api: list[URLPattern | URLResolver] = [
     path("", AboutView.as_view(), name="api-root"),
+    path("", include("live.urls")),  # headers/live/ is no run
     path("", include("headers.urls")),
     path("", include("events.urls")),
     path("", include("tiled.urls")),
@@ -34,6 +35,7 @@ urlpatterns = [
     path("api/v1/", include(api)),  # what is asked for most is looked at first
     path("", RedirectView.as_view(pattern_name="runs"), name="home"),
     path("", include("headers.page_urls")),
+    path("", include("live.page_urls")),
     path("account/", account, name="account"),
     path("proposals/<str:proposal_id>/release/", release, name="release"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),

@@ -5,9 +5,12 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -19,7 +22,8 @@ FOLDER = ROOT / "var" / "demo"
 START_SECONDS = 60.0
 
 
-def main() -> None:
+def main(*, beamline: bool = True) -> None:
+    """beamline: whether runs are taken meanwhile."""
     port = int(os.environ.get("PORT", "8000"))
     signal.signal(signal.SIGTERM, _interrupt)
     os.umask(0o077)  # what is written is for this account only
@@ -30,7 +34,7 @@ def main() -> None:
             (FOLDER / "catalogs.toml").write_text(catalogs_toml(uri, FOLDER / "data"))
             _configure(port)
             _prepare_policies()
-            _serve(port)
+            _serve(port, uri if beamline else None)
     except KeyboardInterrupt:
         print("\nStopped.")
     except RuntimeError as error:  # such as a second demo over the same folder
@@ -72,24 +76,35 @@ def _prepare_policies() -> None:
     create_people()
 
 
-def _serve(port: int) -> None:
-    config = str(ROOT / "deploy" / "gunicorn.conf.py")
-    log = (FOLDER / "server.log").open("ab")
-    server = subprocess.Popen(
-        [sys.executable, "-m", "gunicorn", "--config", config, "broker_site.wsgi"],
-        cwd=ROOT,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,  # Ctrl-C reaches us, and we stop it in order
-    )
-    try:
+def _serve(port: int, beamline_uri: str | None) -> None:
+    """By the process that serves live streams, twice: without a front server, it serves all."""
+    application = ["-m", "uvicorn", "broker_site.asgi:application", "--workers", "2"]
+    options = ["--port", str(port), "--no-proxy-headers", "--no-access-log", "--no-server-header"]
+    with ExitStack() as stack:
+        metrics = stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-metrics-"))
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = metrics
+        server = stack.enter_context(_running("server", *application, *options))
         _wait_until_ready(server, port)
+        if beamline_uri is not None:
+            files = str(FOLDER / "data")
+            stack.enter_context(_running("beamline", "-m", "demo.taking", beamline_uri, files))
         print(_welcome(port), flush=True)
         server.wait()
         sys.exit(f"The server ended by itself; see {FOLDER / 'server.log'}")
+
+
+@contextmanager
+def _running(name: str, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Python with these arguments, in a session of its own: Ctrl-C reaches us, who stop it."""
+    with (FOLDER / f"{name}.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, *arguments], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        yield process
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
 
 
 def _wait_until_ready(server: subprocess.Popen[bytes], port: int) -> None:
@@ -124,6 +139,10 @@ Data Broker Service is ready:  {site}
 Alice's newest run, as a program reads it:
 
   curl -s '{site}/api/v1/headers/?page_size=1' -H "Authorization: Bearer $({token})"
+
+A beamline takes runs meanwhile, some minutes each. The newest one as it comes:
+
+  curl -N {site}/api/v1/headers/-1/documents/?follow=true
 
 Ctrl-C stops everything.
 """

@@ -94,12 +94,16 @@ class Events:
         *,
         after: Place | None = None,
         backwards: bool = False,
+        only_timed: bool = False,
     ) -> list[Doc]:
         """At most `limit` events, with `_id`, in the order of (time, _id) or against it.
 
-        Events without a number as time come last, in the order of _id.
+        Events without a number as time come last, in the order of _id; no index finds them, and
+        `only_timed` leaves them out.
         """
         where = self._of(descriptors)
+        if only_timed:
+            return self._timed_page(where, limit, after, backwards)
         untimed = after is not None and after.time is None
         if backwards:
             found = self._untimed_page(where, limit, after, -1) if untimed else []

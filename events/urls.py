@@ -25,6 +25,5 @@ urlpatterns = [
         table_views.TableView.as_view(),
         name="stream-table",
     ),
-    path("headers/<str:key>/documents/", views.DocumentsView.as_view(), name="header-documents"),
     path("headers/<str:key>/export/", views.ExportView.as_view(), name="header-export"),
 ]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
@@ -21,7 +21,7 @@ from headers.descriptors import Descriptor, as_mapping
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
 from headers.metadata_tree import tree
 from headers.plotting import BASELINE, field_kind, holds_text, is_undescribed, plot_plan
-from headers.repositories import Run, any_event
+from headers.repositories import Run, any_event, newest_event_time
 from headers.selection import EXIT_STATUSES
 from headers.streams import uids_of
 from headers.summaries import label, summarize
@@ -113,6 +113,7 @@ class RunPage(Page):
             "url": url,
             "site": request.build_absolute_uri("/").rstrip("/"),
             "streams": [_stream(run, url, stream) for stream in streams],
+            "progress": _progress(run, streams),
             "downloads": run_downloads(url, streams),
             "metadata": [
                 (title, tree(document))
@@ -148,7 +149,16 @@ def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
         "newer": _link(filters, cursor=found.previous),
         **lists.missing(chosen.runs),
         "newest_first": given["ordering"] == "-time",
+        "live_address": _live_address(given),
     }
+
+
+def _live_address(given: Mapping[str, Any]) -> str | None:
+    """Where the runs are told of that come into this page; None for a page that gets none."""
+    if "cursor" in given or given["ordering"] != "-time":
+        return None
+    filters = {n: v for n, v in given.items() if n not in ("ordering", "page_size")}
+    return f"{reverse('header-live')}?{urlencode(filters)}"
 
 
 def _form(filters: QueryDict) -> dict[str, Any]:
@@ -162,6 +172,7 @@ def _form(filters: QueryDict) -> dict[str, Any]:
         "query_string": urlencode(chosen),
         "turned": _link(filters, ordering="time" if chosen.get("ordering") != "time" else None),
         "catalogs": settings.CATALOGS,
+        "beamlines": sorted({catalog.beamline for catalog in settings.CATALOGS}),
         "exit_statuses": EXIT_STATUSES,
     }
 
@@ -209,6 +220,22 @@ def _facet(
 def _place(stream: Mapping[str, Any]) -> int:
     """What was recorded beside the measurement proper is shown after it."""
     return {"primary": 0, BASELINE: 2}.get(stream["name"], 1)
+
+
+def _progress(run: Run, streams: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """How far an open run has come; None for one that has ended.
+
+    `planned` is how many points its plan says that there will be, `count` how many there are, and
+    `newest` when the last one came, in epoch seconds; None where that is not known.
+    """
+    if run.stop is not None:
+        return None
+    planned = run.start.get("num_points")
+    return {
+        "planned": planned if type(planned) is int and planned > 0 else None,
+        "count": streams[0]["event_count"] if streams else 0,
+        "newest": newest_event_time(run),
+    }
 
 
 def _typed(run: Run, stream: dict[str, Any]) -> dict[str, Any]:

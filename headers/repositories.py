@@ -4,7 +4,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeGuard, TypeVar
 
 import structlog
@@ -24,6 +24,7 @@ from headers.mongo import (
 )
 from headers.queries import DESCRIPTORS, STOP, Query, mentions
 from headers.selection import starting_with
+from headers.streams import uids_of
 from policies.rule.access import Access
 from policies.rule.conditions import NOTHING, Filter, conjunction
 
@@ -254,6 +255,22 @@ class Runs:
         return Run(self.catalog, start, stop, proposal, document, descriptors, self.access)
 
 
+def renewed(run: Run) -> Run:
+    """An open run as it is now: with the descriptors that have come, and the stop."""
+    if run.stop is not None:
+        return run
+    with asking(run.catalog):
+        # The stop is asked for first: what was stored before it is then seen by who reads on.
+        stops = _stored_for(run, "run_stop")
+        descriptors = _stored_for(run, "event_descriptor")
+    return replace(run, stop=stops[-1] if stops else None, descriptors=descriptors)
+
+
+def _stored_for(run: Run, collection: str) -> list[Doc]:
+    cursor = metadata(run.catalog)[collection].find({"run_start": run.uid})
+    return _own(list(cursor.max_time_ms(query_milliseconds())), run.uid)
+
+
 def count_events(run: Run) -> dict[str, int]:
     """How many events each stream of the run has, counted in the database."""
     streams = {
@@ -300,6 +317,18 @@ def referenced_fields(run: Run) -> set[tuple[str, str]]:
         for name in outside[row["_id"]]
         if isinstance(row["data"].get(name), str)
     }
+
+
+def newest_event_time(run: Run) -> float | None:
+    """When the newest event of the run was, epoch seconds; None if there is none yet."""
+    newest = []
+    with asking(run.catalog):
+        for uid in uids_of(run.descriptors):
+            where: Filter = {"descriptor": uid, "time": {"$gte": -math.inf}}
+            found = metadata(run.catalog).event.find(where, {"_id": 0, "time": 1})
+            found = found.sort([("time", -1)]).limit(1).max_time_ms(query_milliseconds())
+            newest += [event["time"] for event in found if _is_number(event["time"])]
+    return max(newest, default=None)
 
 
 def any_event(run: Run, descriptors: Iterable[str]) -> Doc:

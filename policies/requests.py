@@ -142,15 +142,19 @@ def _close(chunks: Iterator[bytes]) -> None:
 
 def still_allowed(request: Request, run: ReadableRun) -> bool:
     """May the caller read this run now, as the database says at this moment?"""
-    try:
-        access = _access_now(request)
-    except (APITokenRefused, TokenRefused):
-        return False
+    access = access_now(request)
     return access is not None and access.allows(run.catalog, run.start)
 
 
-def _access_now(request: Request) -> Access | None:
+def access_now(request: Request) -> Access | None:
     """The caller's access, everything about them read anew. None: they are signed out."""
+    try:
+        return _access_now(request)
+    except (APITokenRefused, TokenRefused):
+        return None
+
+
+def _access_now(request: Request) -> Access | None:
     auth = request.auth
     if isinstance(auth, Session):
         return access_of(running_session(auth.pk).user)

@@ -33,6 +33,10 @@ HIDDEN: dict[str, list[str]] = {
         "/api/v1/headers/{key}/documents/?fill=true",
         "/api/v1/headers/{key}/documents/?format=bson",
         "/api/v1/headers/{key}/documents/?format=msgpack",
+        "/api/v1/headers/{key}/documents/?follow=true",
+        "/api/v1/headers/{key}/documents/?follow=true&streams=no-such-stream",
+        "/api/v1/headers/{key}/documents/?after=",
+        "/api/v1/headers/{key}/documents/?after=x",
     ],
     "api/v1/headers/<str:key>/export/": [
         "/api/v1/headers/{key}/export/?format=h5",
@@ -122,6 +126,7 @@ MANY: dict[str, list[str]] = {
         "/api/v1/headers/facets/?fields=plan_name,sample.name,catalog,beamline,proposal,time",
         "/api/v1/headers/facets/?fields=secret&search=zirconium",
     ],
+    "api/v1/headers/live/": ["/api/v1/headers/live/?after=&search=zirconium"],
     "runs/": ["/runs/", "/runs/?search=zirconium"],
     "runs/facets/": ["/runs/facets/"],
     "api/v1/metadata/": [

@@ -18,7 +18,10 @@ from dbservice.runs import Database
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVICE = ROOT / ".venv" / "bin" / "python"
-START = "import sys, pathlib, demo.serve as s; s.FOLDER = pathlib.Path(sys.argv[1]); s.main()"
+START = """import sys, pathlib, demo.serve as s
+s.FOLDER = pathlib.Path(sys.argv[1])
+s.main(beamline=False)
+"""
 START_SECONDS = 120
 
 FRAMES = "457b2e9c-ed18-4a68-90b4-698b86ae7bd1"

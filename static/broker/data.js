@@ -64,3 +64,38 @@ export async function getArray(streamUrl, field, slice, signal) {
   const values = Values === BigInt64Array || Values === BigUint64Array ? Float64Array.from(raw, Number) : raw;
   return { shape: shapeOf(response), values };
 }
+
+/** The same for a column: the field that it holds. */
+const fieldOf = (column) => (column === "_seq_num" || column === "_time" ? column.slice(1) : column);
+
+const KNOWN = 5000; // of the last rows, among which new ones may be
+
+/** Adds the events of event_pages to columns that a table gave, except those that it has already. */
+export function append(columns, pages) {
+  const row = (seq, time) => `${seq} ${time}`;
+  const first = Math.max(0, columns.time.length - KNOWN);
+  const known = new Set(columns.time.slice(first).map((time, i) => row(columns.seq_num[first + i], time)));
+  for (const page of pages) {
+    page.seq_num.forEach((seq, i) => {
+      if (known.has(row(seq, page.time[i]))) return;
+      for (const name of Object.keys(columns)) {
+        const own = { seq_num: seq, time: page.time[i] }[name];
+        columns[name].push(own ?? page.data[fieldOf(name)]?.[i] ?? null);
+      }
+    });
+  }
+}
+
+/** The columns that `get` fetches for a part of the page, with the events that came meanwhile: `part.late`. */
+export async function fetched(part, get) {
+  part.late ??= [];
+  part.fetching = (part.fetching ?? 0) + 1;
+  try {
+    const columns = await get();
+    append(columns, part.late);
+    return columns;
+  } finally {
+    part.fetching -= 1;
+    if (!part.fetching) part.late = null;
+  }
+}

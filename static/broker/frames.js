@@ -1,6 +1,6 @@
 // Arrays in a picture: detector frames one at a time, or a field of one axis over all events.
 import { arrayUrl, getArray, getShape } from "./data.js";
-import { labelled, make, visible } from "./dom.js";
+import { checkbox, labelled, make, visible } from "./dom.js";
 import { Picture } from "./image.js";
 
 const PREVIEW_PIXELS = 1024;
@@ -8,8 +8,11 @@ const MAX_VALUES = 4e6;
 const PAUSE = 80; // ms that a slider must rest before its frame is fetched
 
 export class Frames {
-  constructor(root, streamUrl, field, events) {
+  /** isOpen: events are still to come, and the newest one is shown until another one is chosen. */
+  constructor(root, streamUrl, field, events, isOpen = false) {
     Object.assign(this, { root, streamUrl, field, events, stride: null });
+    this.newest = checkbox(isOpen);
+    this.newest.addEventListener("change", () => this.newest.checked && this.showNewest());
     this.heading = root.querySelector("h3");
     const place = make("div");
     root.replaceChildren(this.heading, place);
@@ -20,7 +23,10 @@ export class Frames {
     this.full.addEventListener("click", () => { this.stride = 1; this.load(); });
     this.files = ["png", "tiff"].map((format) => make("a", { textContent: format, download: "" }));
     const files = make("span", { className: "row" }, "This frame:", ...this.files);
-    this.picture.above.append(this.frame.row, this.note, this.full, files);
+    const newest = make("label", { hidden: !isOpen }, this.newest, " the newest");
+    if (isOpen) this.frame.to(events);
+    this.frame.range.addEventListener("input", () => { this.newest.checked = false; });
+    this.picture.above.append(this.frame.row, newest, this.note, this.full, files);
   }
 
   slider(count, name) {
@@ -34,7 +40,8 @@ export class Frames {
     });
     tell();
     const row = make("div", { className: "frame" }, labelled(name, range), output);
-    return { row, range, tell, index: () => range.value - 1 };
+    const to = (value) => { range.value = value; tell(); };
+    return { row, range, tell, to, index: () => range.value - 1 };
   }
 
   /** More events have come: the slider reaches further. */
@@ -42,7 +49,13 @@ export class Frames {
     this.events = events;
     this.frame.range.max = Math.max(1, events);
     this.frame.tell();
-    if (!this.shape) this.load();
+    if (this.newest.checked) this.showNewest();
+    else if (!this.shape) this.load();
+  }
+
+  showNewest() {
+    this.frame.to(this.events);
+    this.load();
   }
 
   async load() {

@@ -1,6 +1,6 @@
 // A scan of two motors: a map where the measured positions make a grid, else curves.
 import { boundsOf, gridOf } from "./axes.js";
-import { columnOf, getTable } from "./data.js";
+import { append, columnOf, fetched, getTable } from "./data.js";
 import { labelled, make, select, visible } from "./dom.js";
 import { Picture } from "./image.js";
 import { Lines } from "./lines.js";
@@ -33,12 +33,26 @@ export class Grid {
   async load() {
     const names = [this.plan.slow, this.plan.fast, this.signal.value];
     try {
-      const columns = await getTable(this.streamUrl, names);
-      await this.draw(...names.map((name) => columns[columnOf(name)]));
+      this.columns = await fetched(this, () => getTable(this.streamUrl, names));
+      await this.redraw();
     } catch (error) {
       (this.lines ?? this.picture).fail(error);
       this.root.dataset.state = "failed";
     }
+  }
+
+  /** Events have come. */
+  async grow(events, pages) {
+    this.late?.push(...pages);
+    if (!this.columns) return;
+    append(this.columns, pages);
+    if (this.lines) this.lines.grow(events, pages);
+    await this.redraw();
+  }
+
+  async redraw() {
+    const names = [this.plan.slow, this.plan.fast, this.signal.value];
+    await this.draw(...names.map((name) => this.columns[columnOf(name)]));
   }
 
   async draw(slow, fast, signal) {
@@ -48,7 +62,7 @@ export class Grid {
       this.show(grid, signal);
     } else {
       if (!this.lines) this.asLines(slow, fast);
-      await this.lines.load(true);
+      await this.lines.load();
     }
     this.root.dataset.state = this.lines?.root.dataset.state ?? "drawn";
   }

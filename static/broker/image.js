@@ -77,10 +77,22 @@ export class Picture {
    * rowBounds?, columnBounds?: ascending bounds of cells that are not evenly wide, xName, yName}
    */
   show(data) {
+    const before = this.data;
     this.data = data;
+    if (before && this.cursor) this.stay(before);
     const inside = this.cursor && this.cursor.row < data.height && this.cursor.column < data.width;
     if (!inside) this.cursor = this.start();
     this.draw();
+  }
+
+  /** The point that is read stays where it was measured, though a map has grown. */
+  stay({ rows, columns }) {
+    const moved = (old, now, at) => {
+      const found = old && now ? now.indexOf(old[at]) : at;
+      return found < 0 ? at : found;
+    };
+    const { row, column } = this.cursor;
+    this.cursor = { row: moved(rows, this.data.rows, row), column: moved(columns, this.data.columns, column) };
   }
 
   /** The middle, or where there is no value yet, the highest one. */

@@ -1,7 +1,7 @@
 // Curves: signals over a motor or over time. `root.plotted` tells what is drawn: {x, series: {name: values}}.
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { columnOf, getTable } from "./data.js";
+import { append, columnOf, fetched, getTable } from "./data.js";
 import { checkbox, labelled, make, number, onTheme, resolved, select, visible } from "./dom.js";
 
 const SERIES = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
@@ -48,12 +48,13 @@ export class Lines {
       make("p", { className: "help", textContent: "Drag to zoom, double-click for the whole range. The values are also in the table below." }),
     );
     root.addEventListener("change", () => this.load());
-    onTheme(() => this.columns && this.draw());
+    onTheme(() => this.columns && this.draw(true));
     new ResizeObserver(() => this.chart?.setSize(this.size())).observe(this.place);
   }
 
   size() {
-    return { width: Math.max(280, this.place.clientWidth), height: innerWidth < 640 ? 280 : 360 };
+    const height = this.root.closest(".wall") ? Math.max(280, innerHeight * 0.55) : innerWidth < 640 ? 280 : 360;
+    return { width: Math.max(280, this.place.clientWidth), height };
   }
 
   get chosen() {
@@ -65,12 +66,20 @@ export class Lines {
     const wanted = new Set([...this.chosen, this.x.value].filter((name) => name !== "time"));
     try {
       if (anew || !this.columns || [...wanted].some((name) => !(columnOf(name) in this.columns))) {
-        this.columns = await getTable(this.streamUrl, [...wanted]);
+        this.columns = await fetched(this, () => getTable(this.streamUrl, [...wanted]));
       }
-      this.draw();
+      this.draw(anew);
     } catch (error) {
       this.fail(error);
     }
+  }
+
+  /** Events have come: they are added, and what is zoomed into stays so. */
+  grow(_, pages) {
+    this.late?.push(...pages);
+    if (!this.columns) return;
+    append(this.columns, pages);
+    this.draw(true);
   }
 
   fail(error) {
@@ -85,13 +94,25 @@ export class Lines {
     return name === "time" ? this.columns.time : this.columns[columnOf(name)];
   }
 
-  draw() {
+  /** The part of x that is zoomed into, null for the whole range. */
+  get zoomed() {
+    const x = this.root.plotted?.x;
+    if (!this.chart || !x?.length) return null;
+    const { min, max } = this.chart.scales.x;
+    const [first, last] = x.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
+    return min > first || max < last ? { min, max } : null;
+  }
+
+  draw(keepsZoom = false) {
+    const zoomed = keepsZoom ? this.zoomed : null;
     const names = this.chosen;
     const x = this.column(this.x.value);
     const usable = x.map((value, at) => at).filter((at) => x[at] !== null);
     const pick = (values) => usable.map((at) => values[at]);
     const series = Object.fromEntries(names.map((name) => [name, pick(this.column(name))]));
     this.show(pick(x), series);
+    if (zoomed) this.chart.setScale("x", zoomed);
+    this.root.zoomed = zoomed;
     this.root.plotted = { kind: "lines", x: pick(x), xName: this.x.value, series };
     this.root.dataset.state = "drawn";
   }

@@ -39,3 +39,5 @@ document.addEventListener("htmx:error", () => {
   note.setAttribute("role", "alert");
   if (!results?.querySelector(".note.bad")) results?.prepend(note);
 });
+
+if (document.querySelector("[data-follow]")) import("./list.js");

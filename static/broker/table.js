@@ -1,5 +1,5 @@
 // The events of a stream as a table that can be sorted, one page at a time.
-import { getTable } from "./data.js";
+import { append, fetched, getTable } from "./data.js";
 import { make, number, visible } from "./dom.js";
 
 const MAX_EVENTS = 100_000;
@@ -8,7 +8,7 @@ const SHOWN_TEXTS = 8;
 
 export class EventTable {
   constructor(root, streamUrl, fields, events, zone) {
-    Object.assign(this, { root, streamUrl, fields, events, page: 0, order: null, sorted: null });
+    Object.assign(this, { root, streamUrl, fields, events, page: 0, sorted: null });
     this.clock = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
   }
 
@@ -19,18 +19,43 @@ export class EventTable {
       return;
     }
     try {
-      this.columns = await getTable(this.streamUrl, this.fields);
+      this.columns = await fetched(this, () => getTable(this.streamUrl, this.fields));
       this.names = Object.keys(this.columns);
-      this.rows = this.columns.time.map((_, at) => at);
-      this.draw();
+      this.arrange();
     } catch (error) {
       this.root.replaceChildren(make("p", { className: "plot-note", textContent: error.message }));
     }
   }
 
+  /** Events have come: the page that is shown, and the order, stay. */
+  grow(events, pages) {
+    this.events = events;
+    this.late?.push(...pages);
+    if (!this.columns) return;
+    append(this.columns, pages);
+    this.arrange();
+  }
+
   sort(name) {
     const down = this.sorted?.name === name && !this.sorted.down;
     this.sorted = { name, down };
+    this.page = 0;
+    this.arrange(name);
+  }
+
+  /** All rows in the order that is chosen. */
+  arrange(focus) {
+    this.rows = this.columns.time.map((_, at) => at);
+    if (this.sorted) this.order(this.sorted);
+    this.draw(focus ?? this.focused);
+  }
+
+  get focused() {
+    const element = document.activeElement;
+    return this.root.contains(element) ? element.dataset.name ?? element.textContent : undefined;
+  }
+
+  order({ name, down }) {
     const values = this.columns[name];
     const sign = down ? -1 : 1;
     const compare = (a, b) => {
@@ -38,8 +63,6 @@ export class EventTable {
       return values[a] < values[b] ? -sign : values[a] > values[b] ? sign : a - b;
     };
     this.rows.sort(compare);
-    this.page = 0;
-    this.draw(name);
   }
 
   draw(focus) {
@@ -58,9 +81,12 @@ export class EventTable {
     const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", "Events");
+    const along = this.root.querySelector(".scroll")?.scrollLeft ?? 0;
     this.root.replaceChildren(scroll, make("div", { className: "row pages" }, turn("← Back", -1), where, turn("On →", 1)));
     this.root.shown = this.rows.slice(this.page * PAGE, (this.page + 1) * PAGE);
-    if (focus) [...table.querySelectorAll("th button")].find((button) => button.dataset.name === focus)?.focus();
+    scroll.scrollLeft = along;
+    const wanted = (button) => (button.dataset.name ?? button.textContent) === focus;
+    if (focus) [...this.root.querySelectorAll("button")].find(wanted)?.focus();
   }
 
   head(name) {

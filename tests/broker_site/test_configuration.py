@@ -154,7 +154,7 @@ def test_a_key_counts_in_bytes(environ: pytest.MonkeyPatch) -> None:
 
 # -- What the documentation says -------------------------------------------------------------
 
-SOURCES = ("broker_site", "policies", "headers", "events", "deploy")
+SOURCES = ("broker_site", "policies", "headers", "events", "live", "deploy")
 FOR_TESTS = "BROKER_(TEST|BENCH|REQUIRE_ALL)"
 MADE_KEYS = {"BROKER_SECRET_KEY", "BROKER_JWT_KEY", "BROKER_TOKEN_PEPPERS"}
 

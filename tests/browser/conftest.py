@@ -72,7 +72,8 @@ def site(_tools: None) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    code = "import sys, pathlib, demo.serve as s; s.FOLDER = pathlib.Path(sys.argv[1]); s.main()"
+    folder_of = "import sys, pathlib, demo.serve as s; s.FOLDER = pathlib.Path(sys.argv[1])"
+    code = f"{folder_of}; s.main(beamline=False)"
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("BROKER_", "DATABASE"))}
     environment |= {"PORT": str(port), "BROKER_RATE_USER": "100000", "BROKER_RATE_ANON": "100000"}
     environment.pop("DJANGO_SETTINGS_MODULE", None)

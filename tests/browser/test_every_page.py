@@ -21,6 +21,7 @@ PAGES: dict[str, tuple[str | None, str, str]] = {
     "open": ("alice", f"/runs/{CSX['open']}/", ""),
     "failed": ("alice", f"/runs/{CSX['failed']}/", ""),
     "hostile": ("alice", f"/runs/{CSX['hostile']}/", ""),
+    "newest": ("alice", "/beamlines/csx/live/", ""),
     "account": ("alice", "/account/", ""),
     "login": (None, "/login/", ""),
     "device": ("alice", "/device/", ""),
@@ -40,7 +41,7 @@ RUN_AXE = """isAdmin => axe.run(
 )"""
 BUDGETS = {
     "docs": (14, 2_500_000),
-    "frames": (20, 1_200_000),
+    "frames": (20, 1_210_000),
     # Django's admin brings its own many small files.
     **dict.fromkeys(("admin", "admin-proposals", "admin-runs"), (30, 500_000)),
 }
@@ -72,7 +73,9 @@ def test_the_page_is_accessible_small_and_fits_the_screen(
     name: str, style: str, visit: Visit
 ) -> None:
     person = look(visit, name, **LOOKS[style])
-    weights = [request.sizes()["responseBodySize"] for request in person.requests]
+    # A stream of events has no end, and no size.
+    whole = [request for request in person.requests if request.resource_type != "eventsource"]
+    weights = [request.sizes()["responseBodySize"] for request in whole]
     draw_all(person)
     keep_picture(person, f"{name}-{style}")
     assert violations(person) == []

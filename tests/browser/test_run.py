@@ -120,14 +120,15 @@ def test_the_table_can_be_sorted(visit: Visit) -> None:
     assert float(first.inner_text()) == max(table(person, CSX["public"])["diode"])
 
 
-def test_an_open_run_says_so_and_looks_for_news(visit: Visit) -> None:
+def test_an_open_run_says_so_and_since_when_nothing_came(visit: Visit) -> None:
     alice = visit("alice")
     alice.open(f"/runs/{CSX['open']}/")
     expect(alice.page.locator("#status")).to_have_text("open")
     alice.plotted("#stream-1 [data-plot]")
-    asked = f"/api/v1/headers/{CSX['open']}/"
-    with alice.page.expect_response(lambda response: response.url.endswith(asked)):
-        pass
+    expect(alice.page.locator("#refreshed")).to_have_text("live")
+    expect(alice.page.locator("[data-progress]")).to_contain_text(
+        "137 of 441 points · no data since"
+    )
 
 
 def test_a_failed_run_says_why(visit: Visit) -> None:

@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from dbservice import arrays, listing, notebook, reading, tables
+from dbservice import arrays, following, listing, notebook, reading, tables
 from dbservice.arrays import Extent
 from dbservice.documents import (
     RUN_FORMATS,
@@ -134,6 +135,23 @@ class Runs:
         if count is None:
             return self._run(await self._session.do(listing.only(ordered)))
         return [self._run(h) for h in await self._session.do(listing.newest(ordered, count))]
+
+    async def next(self, timeout: float | None = None) -> Run:
+        """The next of these runs that begins, as soon as it does."""
+        follower = following.of_runs(self._selection.params, timeout)
+        async with aclosing(_followed(self._session, follower)) as begun:
+            async for _, header in begun:
+                if header["stop"] is None:
+                    return self._run(header)
+        raise NotFound("There will be no more runs.")
+
+    async def follow(
+        self, *, timeout: float | None = None, **conditions: Any
+    ) -> AsyncIterator[Document]:
+        """The documents of the next run that begins, as they come."""
+        run = await self.search(**conditions).next(timeout)
+        async for item in run.follow(timeout=timeout):
+            yield item
 
     async def table(self, *columns: str, limit: int | None = 1000) -> Any:
         """A DataFrame of the newest runs."""
@@ -257,6 +275,18 @@ class Run(RunFacts):
                 return
             except ConnectionLost as error:
                 await asyncio.sleep(reader.broken(error))
+
+    def follow(
+        self,
+        fields: Sequence[str] | None = None,
+        streams: Sequence[str] | None = None,
+        *,
+        new: bool = False,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Document]:
+        """The documents as they come, until the stop; as the blocking one."""
+        path = self._path("documents")
+        return _followed(self._session, following.of_run(path, fields, streams, new, timeout))
 
     async def events(self, stream: str = "primary") -> AsyncIterator[dict[str, Any]]:
         """The event documents of a stream, by time."""
@@ -386,3 +416,19 @@ async def _download(
             await asyncio.sleep(download.broken(error, came))
         except BrokerError as error:
             download.refused(error)
+
+
+async def _followed(
+    session: AsyncSession, follower: following.Follower
+) -> AsyncGenerator[Any, None]:
+    while not follower.ended:
+        try:
+            response = await session.do(exchange(follower.request))
+            follower.begin(response)
+            async with aclosing(response.chunks) as chunks:
+                async for chunk in chunks:
+                    for item in follower.feed(chunk):
+                        yield item
+            await asyncio.sleep(follower.pause())
+        except BrokerError as error:
+            await asyncio.sleep(follower.broken(error))

@@ -1,4 +1,4 @@
-"""The command `dbservice`: sign in, list runs, show one, get its data."""
+"""The command `dbservice`: sign in, list runs, show one, get its data, follow it."""
 
 from __future__ import annotations
 
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_list(commands)
     _add_show(commands)
     _add_get(commands)
+    _add_follow(commands)
     return parser
 
 
@@ -86,6 +87,12 @@ def _add_get(commands: Any) -> None:
     get.add_argument("-o", "--output", help=".h5, .ndjson; of a stream .csv, .parquet, .arrow, …")
     get.add_argument("--stream", help="only the table of this one")
     get.set_defaults(run=_get)
+
+
+def _add_follow(commands: Any) -> None:
+    follow = commands.add_parser("follow", help="a run's documents as they come, one a line")
+    follow.add_argument("key", metavar="RUN", nargs="?", help="default: the next one that begins")
+    follow.set_defaults(run=_follow)
 
 
 def _login(db: Database, given: argparse.Namespace) -> None:
@@ -189,6 +196,12 @@ def _get(db: Database, given: argparse.Namespace) -> None:
     else:
         path = run.export(given.output or f"{name}.h5")
     print(path)
+
+
+def _follow(db: Database, given: argparse.Namespace) -> None:
+    run = _run(db, given.key) if given.key else db.next()
+    for item in run.follow():
+        print(json.dumps(item), flush=True)
 
 
 def _run(db: Database, key: str) -> Run:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
-from dbservice import listing, notebook, reading, tables
+from dbservice import following, listing, notebook, reading, tables
 from dbservice.documents import (
     RUN_FORMATS,
     TABLE_FORMATS,
@@ -163,6 +164,21 @@ class Runs:
         if count is None:
             return self._run(self._session.do(listing.only(ordered)))
         return [self._run(h) for h in self._session.do(listing.newest(ordered, count))]
+
+    def next(self, timeout: float | None = None) -> Run:
+        """The next of these runs that begins, as soon as it does.
+
+        timeout: seconds after which TimeoutError is raised.
+        """
+        begun = _followed(self._session, following.of_runs(self._selection.params, timeout))
+        return next(self._run(header) for _, header in begun if header["stop"] is None)
+
+    def follow(self, *, timeout: float | None = None, **conditions: Any) -> Iterator[Document]:
+        """The documents of the next run that begins, as they come: `db.follow(plan_name="scan")`.
+
+        conditions: as of `search`. timeout: seconds without news until TimeoutError.
+        """
+        return self.search(**conditions).next(timeout).follow(timeout=timeout)
 
     def table(self, *columns: str, limit: int | None = 1000) -> Any:
         """A DataFrame of the newest runs: one request for a thousand.
@@ -384,6 +400,22 @@ class Run(RunFacts):
             except ConnectionLost as error:
                 time.sleep(reader.broken(error))
 
+    def follow(
+        self,
+        fields: Sequence[str] | None = None,
+        streams: Sequence[str] | None = None,
+        *,
+        new: bool = False,
+        timeout: float | None = None,
+    ) -> Iterator[Document]:
+        """The documents as they come: `for item in run.follow(): callback(*item)`, until the stop.
+
+        fields, streams: of events, only these. new: without the events that are there already.
+        timeout: seconds without news after which TimeoutError is raised.
+        """
+        path = self._path("documents")
+        return _followed(self._session, following.of_run(path, fields, streams, new, timeout))
+
     def events(self, stream: str = "primary") -> Iterator[dict[str, Any]]:
         """The event documents of a stream, by time."""
         return self[stream].events()
@@ -497,6 +529,19 @@ class Stream(StreamFacts):
         xs = some[x] if x else some.index
         label = f"{signals[0]} over {x or 'events'}"
         return notebook.thumbnail(map(float, xs), map(float, some[signals[0]]), label)
+
+
+def _followed(session: Session, follower: following.Follower) -> Iterator[Any]:
+    while not follower.ended:
+        try:
+            response = session.do(exchange(follower.request))
+            follower.begin(response)
+            with closing(response.chunks) as chunks:
+                for chunk in chunks:
+                    yield from follower.feed(chunk)
+            time.sleep(follower.pause())
+        except BrokerError as error:
+            time.sleep(follower.broken(error))
 
 
 def _download(session: Session, request: Request, target: str | os.PathLike[str]) -> Path:

@@ -40,6 +40,8 @@ def _arguments(send: Send, own: Mapping[str, str]) -> dict[str, Any]:
     arguments: dict[str, Any] = {"params": dict(request.params), "headers": headers}
     if request.body is not None:
         arguments["json"] = request.body
+    if request.silence is not None:
+        arguments["timeout"] = httpx.Timeout(request.silence, connect=CONNECT_SECONDS, pool=None)
     return arguments
 
 

@@ -48,6 +48,9 @@ class Request:
     """where a copy of the answer may be kept, to be asked about instead of sent again"""
     opened: bool = False
     """the content comes piece by piece"""
+    tries: int = TRIES
+    silence: float | None = None
+    """seconds without a byte until the connection counts as lost, where they are special"""
     meter: Meter | None = field(default=None, compare=False)
     """called with each number of bytes that came"""
 
@@ -158,11 +161,11 @@ def exchange(request: Request) -> Steps[Response]:
 def _answered(request: Request) -> Steps[Response]:
     token = yield Authorize()
     renewed = False
-    for attempt in range(1, TRIES + 1):
+    for attempt in range(1, request.tries + 1):
         try:
             response: Response = yield Send(request, token)
         except ConnectionLost:
-            if not request.repeatable or attempt == TRIES:
+            if not request.repeatable or attempt == request.tries:
                 raise
             yield Sleep(backoff(attempt))
             continue
@@ -180,7 +183,7 @@ def _answered(request: Request) -> Steps[Response]:
 
 def _wait(request: Request, response: Response, attempt: int) -> float | None:
     """Seconds until another try; None if there is to be none."""
-    if response.status not in PASSING or not request.repeatable or attempt == TRIES:
+    if response.status not in PASSING or not request.repeatable or attempt == request.tries:
         return None
     asked = retry_after(response.headers.get("retry-after", ""))
     if asked is None:

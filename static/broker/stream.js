@@ -1,0 +1,78 @@
+// One stream on a page: its plot, its pictures and its table, which grow while the run is taken.
+import { Frames, Spectra } from "./frames.js";
+import { Grid } from "./grid.js";
+import { Lines } from "./lines.js";
+import { EventTable } from "./table.js";
+
+const REDRAW = 700; // ms, at the most so often
+
+export class Stream {
+  constructor(section, zone, isOpen) {
+    Object.assign(this, { section, zone, isOpen });
+    const { url, events } = section.dataset;
+    this.name = section.dataset.stream;
+    this.events = Number(events);
+    this.parts = [];
+    this.news = [];
+    const place = section.querySelector("[data-plot]");
+    if (place) this.plot(place, url);
+    for (const element of section.querySelectorAll("[data-viewer]")) {
+      const Kind = element.dataset.kind === "line" ? Spectra : Frames;
+      this.parts.push(new Kind(element, url, element.dataset.field, this.events, isOpen));
+    }
+    this.table(url);
+    for (const part of this.parts) if (this.events) this.whenSeen(part);
+  }
+
+  plot(place, url) {
+    const plan = JSON.parse(this.section.querySelector("script[type='application/json']").textContent);
+    this.parts.push(plan.kind === "map" ? new Grid(place, url, plan, this.zone) : new Lines(place, url, plan, this.zone));
+  }
+
+  table(url) {
+    const fold = this.section.querySelector("[data-table]");
+    if (!fold) return; // nothing of the stream is in a table
+    const fields = JSON.parse(fold.dataset.table);
+    const show = () => {
+      if (!fold.open || this.shown) return;
+      this.shown = new EventTable(fold.querySelector("[data-table-body]"), url, fields, this.events, this.zone);
+      this.shown.load();
+      this.parts.push(this.shown);
+    };
+    fold.addEventListener("toggle", show);
+    show();
+  }
+
+  /** Data is fetched when its place comes into view, not before. */
+  whenSeen(part) {
+    const watch = new IntersectionObserver(([entry]) => {
+      if (!entry.isIntersecting) return;
+      watch.disconnect();
+      this.load(part);
+    }, { rootMargin: "300px" });
+    watch.observe(part.root);
+  }
+
+  load(part, anew = false) {
+    part.asked = true;
+    part.load(anew);
+  }
+
+  /** What was fetched before the run was followed may lack what came in between. */
+  again() {
+    for (const part of this.parts) if (part.asked || part === this.shown) this.load(part, true);
+  }
+
+  /** Events have come, as an event_page. They are drawn soon, with others that come until then. */
+  add(page) {
+    const first = !this.events;
+    this.events = Math.max(this.events, ...page.seq_num);
+    if (first) for (const part of this.parts) this.whenSeen(part);
+    this.news.push(page);
+    this.waiting ??= setTimeout(() => {
+      this.waiting = null;
+      const news = this.news.splice(0);
+      for (const part of this.parts) if (part.asked || part === this.shown) part.grow(this.events, news);
+    }, REDRAW);
+  }
+}
