@@ -61,6 +61,7 @@ INSTALLED_APPS = [
     "headers.index",
     "events",
     "tiled",
+    "writing",
     "staff",
     "django.contrib.admin",
     "django.contrib.auth",

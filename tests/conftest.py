@@ -36,7 +36,10 @@ from tests.documents import Recorder
 ACTORS = ("alice", "bob", "sue", "dan", "nobody")
 Row = TypeVar("Row", bound=Model)
 PASSWORD = "correct-horse-battery"
-COLLECTIONS = ("run_start", "run_stop", "event_descriptor", "event", "resource", "datum")
+COLLECTIONS = (
+    *("run_start", "run_stop", "event_descriptor", "event", "resource", "datum"),
+    *("stream_resource", "stream_datum"),
+)
 
 
 @pytest.fixture(scope="session")
