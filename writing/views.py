@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -89,7 +89,10 @@ class TiledDocumentsView(DocumentsView):
             return [WritesDocuments()]
         return super().get_permissions()
 
-    @extend_schema(request={"application/json": dict[str, Any]}, responses={200: OpenApiTypes.NONE})
+    @extend_schema(
+        request={"application/json": dict[str, Any]},
+        responses={200: OpenApiResponse(description="null: it is stored")},
+    )
     def post(self, request: Request, node: str) -> HttpResponse:
         """Store one document, `{"name": …, "doc": …}`, in the catalog that the node is."""
         target = writable(request, node.strip("/"))
