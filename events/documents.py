@@ -24,7 +24,7 @@ from events.filling import Filling
 from events.repositories import Events, Reference
 from events.wire import MSGPACK, array_map, to_msgpack
 from headers.mongo import CODEC
-from headers.streams import uids_of
+from headers.streams import outside_fields, uids_of
 
 Doc = dict[str, Any]
 FILLED_AT_ONCE = 100
@@ -128,6 +128,9 @@ class Emission:
                     yield from self._batch(batch)
         while self._pending:
             yield self._writer.document("descriptor", self._pending.popleft())
+        if any(outside_fields(descriptor) for descriptor in self._run.descriptors):
+            for name, document in self._events.stream_documents():
+                yield self._writer.document(name, document)
         if self._run.stop is not None:
             yield self._writer.document("stop", self._run.stop)
 

@@ -17,6 +17,7 @@ from bson import ObjectId
 from pymongo.cursor import RawBatchCursor
 from pymongo.errors import CursorNotFound, ExecutionTimeout
 
+from headers.catalogs import NORMALIZED
 from headers.merged import MergedRuns
 from headers.mongo import (
     CODEC,
@@ -223,6 +224,26 @@ class Events:
                 if isinstance(key, str | ObjectId) and key in resources:
                     found[datum_id] = Reference(datums[datum_id], resources[key])
         return found
+
+    def stream_documents(self) -> Iterator[tuple[str, Doc]]:
+        """Name and document of the run's stream_resources, and behind them of their stream_datums.
+
+        Only this service stores them, and only in the normalized layout.
+        """
+        if self.run.uid is None or self.run.catalog.layout != NORMALIZED:
+            return
+        milliseconds = query_milliseconds()
+        with asking(self.run.catalog):
+            found = self._assets.stream_resource.find({"run_start": self.run.uid})
+            resources = list(found.max_time_ms(milliseconds))
+        yield from (("stream_resource", resource) for resource in resources)
+        for resource in resources:
+            where = {"stream_resource": resource["uid"]}
+            cursor = self._assets.stream_datum.find(where, sort=[("indices.start", 1)])
+            with asking(self.run.catalog), closing(cursor.max_time_ms(milliseconds)) as datums:
+                for datum in datums:
+                    if datum.get("descriptor") in self._own:
+                        yield "stream_datum", datum
 
     # -- how -------------------------------------------------------------------------------
 

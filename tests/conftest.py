@@ -82,6 +82,9 @@ def _indexed(mongo_uri: str) -> None:
         metadata.event.create_index([("descriptor", -1), ("time", 1)])
         assets.resource.create_index("uid")
         assets.datum.create_index("datum_id", unique=True)
+        assets.stream_resource.create_index("run_start")
+        assets.stream_datum.create_index("descriptor")
+        assets.stream_datum.create_index("stream_resource")
 
 
 @pytest.fixture

@@ -206,14 +206,15 @@ def _events(page: Doc) -> Iterator[tuple[str, Doc]]:
     parts = (page["data"], page["timestamps"], page.get("filled") or {})
     within = [column for part in parts for column in part.values()]
     _check_page(len(page["uid"]), page["uid"], page["seq_num"], page["time"], *within)
-    for event in event_model.unpack_event_page({"filled": {}, **page}):
-        yield "event", event
+    whole: Any = page if "filled" in page else {**page, "filled": {}}
+    for event in event_model.unpack_event_page(whole):
+        yield "event", dict(event.items())
 
 
-def _datums(page: Doc) -> Iterator[tuple[str, Doc]]:
+def _datums(page: Any) -> Iterator[tuple[str, Doc]]:
     _check_page(len(page["datum_id"]), page["datum_id"], *page["datum_kwargs"].values())
     for datum in event_model.unpack_datum_page(page):
-        yield "datum", datum
+        yield "datum", dict(datum.items())
 
 
 def _bulk_events(bulk: Doc) -> Iterator[tuple[str, Doc]]:

@@ -58,12 +58,11 @@ def take(store: Store, items: Sequence[Item], may_write: MayWrite) -> Outcome:
     except Refused as refused:
         refused.index = items[0].index
         return _ended(outcome, refused, items)
-    refused = order.judge(items)
+    out_of_order = order.judge(items)
     outcome.start = order.start
-    filing = Filing(store, order, outcome)
-    refused = filing.file(refused)
-    outcome.closed = order.stopped is not None or outcome.ended
-    return _ended(outcome, refused, items)
+    first_refused = Filing(store, order, outcome).file(out_of_order)
+    outcome.closed = order.was_closed or outcome.ended
+    return _ended(outcome, first_refused, items)
 
 
 def _ended(outcome: Outcome, refused: Refused | None, items: Sequence[Item]) -> Outcome:
@@ -102,6 +101,7 @@ class Order:
             known = StoredRun()  # for this caller there is no such run
         self.start: Doc = known.start or {}
         self.stopped = known.stopped
+        self.was_closed = known.stopped is not None
         self._known = {
             "descriptor": known.descriptors,
             **{

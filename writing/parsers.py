@@ -17,7 +17,7 @@ class BodyParser(BaseParser):
         stream: IO[Any],
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
-    ) -> bytes:
+    ) -> Any:
         body: bytes = stream.read(MAX_BODY + 1)
         if len(body) > MAX_BODY:
             raise Problem(413, f"At most {MAX_BODY} bytes are taken at once: send them in parts.")

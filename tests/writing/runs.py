@@ -24,7 +24,7 @@ def a_run(
     ]
     if files:
         keys |= {"cam": frame | {"external": "FILESTORE:"}, "fast": frame | {"external": "STREAM:"}}
-    described = {"uid": descriptor, "run_start": run, "time": TIME, "name": "primary"}
+    described: Doc = {"uid": descriptor, "run_start": run, "time": TIME, "name": "primary"}
     objects = {"det": list(keys)}
     rest = {"configuration": {}, "hints": {}, "object_keys": objects, "data_keys": keys}
     documents.append(("descriptor", described | rest))
@@ -38,21 +38,31 @@ def a_run(
 
 
 def a_stop(run: str, events: int = 3) -> Doc:
-    stop = {"uid": str(uuid.uuid4()), "run_start": run, "time": TIME + 100}
+    stop: Doc = {"uid": str(uuid.uuid4()), "run_start": run, "time": TIME + 100}
     return stop | {"exit_status": "success", "reason": "", "num_events": {"primary": events}}
 
 
 def an_event(descriptor: str, n: int, **data: Any) -> Doc:
     values = {"det": math.nan if n == 2 else float(n * n), "motor": -float(n)} | data
-    event = {"uid": str(uuid.uuid4()), "descriptor": descriptor, "seq_num": n, "time": TIME + n}
+    event: Doc = {
+        "uid": str(uuid.uuid4()),
+        "descriptor": descriptor,
+        "seq_num": n,
+        "time": TIME + n,
+    }
     return event | {"data": values, "timestamps": dict.fromkeys(values, TIME + n), "filled": {}}
 
 
 def _resources(run: str) -> Documents:
-    old = {"uid": str(uuid.uuid4()), "run_start": run, "spec": "AD_HDF5", "root": "/facility/data"}
+    old: Doc = {
+        "uid": str(uuid.uuid4()),
+        "run_start": run,
+        "spec": "AD_HDF5",
+        "root": "/facility/data",
+    }
     old |= {"resource_path": "cam.h5", "resource_kwargs": {"frame_per_point": 1}}
     old |= {"path_semantics": "posix"}
-    new = {"uid": str(uuid.uuid4()), "run_start": run, "data_key": "fast"}
+    new: Doc = {"uid": str(uuid.uuid4()), "run_start": run, "data_key": "fast"}
     new |= {"mimetype": "application/x-hdf5", "uri": "file://localhost/facility/data/fast.h5"}
     new |= {"parameters": {"dataset": "/entry/data/data", "chunk_shape": [1, 4, 5]}}
     return [("resource", old), ("stream_resource", new)]
@@ -64,7 +74,7 @@ def _event(descriptor: str, n: int, resources: Documents) -> Documents:
     (_, old), (_, new) = resources
     datum = f"{old['uid']}/{n - 1}"
     event = an_event(descriptor, n, cam=datum) | {"filled": {"cam": False}}
-    stream = {"uid": f"{new['uid']}/{n - 1}", "stream_resource": new["uid"]}
+    stream: Doc = {"uid": f"{new['uid']}/{n - 1}", "stream_resource": new["uid"]}
     stream |= {"descriptor": descriptor, "seq_nums": {"start": n, "stop": n + 1}}
     return [
         (

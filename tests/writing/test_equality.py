@@ -12,7 +12,7 @@ import pytest
 from pymongo.database import Database
 from suitcase.mongo_normalized import Serializer
 
-from demo.beamlines import BEAMLINES
+from demo.beamlines import BEAMLINES, Shot
 from demo.devices import Clock
 from demo.record import DEVICES_CONNECTED, Recorder
 from headers.catalogs import Catalog
@@ -49,6 +49,14 @@ class Both(Recorder):
     def __init__(self, beamline: Any, reference: Database[Doc], stores: list[Store]) -> None:
         super().__init__(beamline, reference, reference)
         self._stores = stores
+        self._taken = set[tuple[str, str]]()
+
+    def _take(self, shot: Shot, metadata: Doc) -> None:
+        """Each plan once, and once for each way in which it ends."""
+        kind = (shot.plan.__name__, str(shot.ending))
+        if kind not in self._taken:
+            self._taken.add(kind)
+            super()._take(shot, metadata)
 
     def _document(self, name: str, doc: Doc) -> None:
         self._store = self._to_all  # type: ignore[assignment]  # before the first document

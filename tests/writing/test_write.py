@@ -1,5 +1,6 @@
 """Documents that are sent are stored once, in order, and never changed."""
 
+import io
 import json
 import math
 from collections.abc import Callable
@@ -349,3 +350,26 @@ def test_resources_that_another_writer_stored_are_known(
     database(writable.assets).resource.insert_one(dict(resource))
     assert writer(*run).json()["known"] == 1
     assert stored("resource") == [resource]
+
+
+def test_documents_of_detector_streams_are_served_with_the_others(
+    writer: Writer, acting_as: Actor
+) -> None:
+    run, other = a_run(files=True), a_run(files=True)
+    writer(*other)
+    writer(*run)
+    route = f"/api/v1/headers/{run[0][1]['uid']}/documents/?format=msgpack"
+    content = acting_as("alice").get(route).getvalue()
+    served = [tuple(item) for item in msgpack.Unpacker(io.BytesIO(content))]
+    assert same(by_key(served), by_key(run))
+    names = [name for name, _ in served]
+    assert (names[0], names[-1]) == ("start", "stop")
+    assert names.index("stream_resource") < names.index("stream_datum")
+    indices = [doc["indices"]["start"] for name, doc in served if name == "stream_datum"]
+    assert indices == [0, 1, 2]
+    route = f"/api/v1/headers/{run[0][1]['uid']}/documents/"
+    assert acting_as("bob").get(route).status_code == 404
+
+
+def by_key(documents: Any) -> dict[str, Any]:
+    return {repr(ordered(list(item))): ordered(item[1]) for item in documents}

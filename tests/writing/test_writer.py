@@ -114,7 +114,13 @@ def test_numpys_values_are_those_of_python(
     give(writer, [*run, ("event", event)])
     assert writer.flush(20)
     stored = database(writable.metadata).event.find_one({}) or {}
-    expected = {"i": 2**62, "u": 7, "f": 0.5, "nan": float("nan"), "up": float("inf")}
+    expected: dict[str, Any] = {
+        "i": 2**62,
+        "u": 7,
+        "f": 0.5,
+        "nan": float("nan"),
+        "up": float("inf"),
+    }
     expected |= {"truth": True, "array": [[0, 1, 2], [3, 4, 5]], "tuple": [1, [2.0, "x"]]}
     expected |= {"text": "µ", "det": 1.0, "motor": -1.0}
     assert same(stored["data"], expected)
