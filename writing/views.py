@@ -94,7 +94,8 @@ class TiledDocumentsView(DocumentsView):
     )
     def post(self, request: Request, node: str) -> HttpResponse:
         """Store one document, `{"name": …, "doc": …}`, in the catalog that the node is."""
-        target = writable(request, node.strip("/"))
+        # In the tree, the runs of a catalog are its node `raw`.
+        target = writable(request, node.strip("/").removesuffix("/raw"))
         written(request, target, _single(_body(request)))
         return HttpResponse(to_json(None), "application/json")
 
