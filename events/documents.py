@@ -23,8 +23,9 @@ from events.arrays.datums import datum_ids, external_fields
 from events.filling import Filling
 from events.repositories import Events, Reference
 from events.wire import MSGPACK, array_map, to_msgpack
+from headers.descriptors import Descriptor
 from headers.mongo import CODEC
-from headers.streams import outside_fields, uids_of
+from headers.streams import uids_of
 
 Doc = dict[str, Any]
 FILLED_AT_ONCE = 100
@@ -128,7 +129,7 @@ class Emission:
                     yield from self._batch(batch)
         while self._pending:
             yield self._writer.document("descriptor", self._pending.popleft())
-        if any(outside_fields(descriptor) for descriptor in self._run.descriptors):
+        if any(Descriptor(descriptor).outside for descriptor in self._run.descriptors):
             for name, document in self._events.stream_documents():
                 yield self._writer.document(name, document)
         if self._run.stop is not None:
