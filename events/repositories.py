@@ -225,21 +225,25 @@ class Events:
                     found[datum_id] = Reference(datums[datum_id], resources[key])
         return found
 
-    def stream_documents(self) -> Iterator[tuple[str, Doc]]:
-        """Name and document of the run's stream_resources, and behind them of their stream_datums.
+    def stream_resources(self, field: str | None = None) -> list[Doc]:
+        """The run's stream_resources, or those of a field.
 
         Only this service stores them, and only in the normalized layout.
         """
         if self.run.uid is None or self.run.catalog.layout != NORMALIZED:
-            return
-        milliseconds = query_milliseconds()
+            return []
+        where = {"run_start": self.run.uid} | ({"data_key": field} if field else {})
         with asking(self.run.catalog):
-            found = self._assets.stream_resource.find({"run_start": self.run.uid})
-            resources = list(found.max_time_ms(milliseconds))
+            found = self._assets.stream_resource.find(where)
+            return list(found.max_time_ms(query_milliseconds()))
+
+    def stream_documents(self, field: str | None = None) -> Iterator[tuple[str, Doc]]:
+        """Name and document of these, and behind them of their stream_datums."""
+        resources, milliseconds = self.stream_resources(field), query_milliseconds()
         yield from (("stream_resource", resource) for resource in resources)
         for resource in resources:
-            where = {"stream_resource": resource["uid"]}
-            cursor = self._assets.stream_datum.find(where, sort=[("indices.start", 1)])
+            of_resource = {"stream_resource": resource["uid"]}
+            cursor = self._assets.stream_datum.find(of_resource, sort=[("indices.start", 1)])
             with asking(self.run.catalog), closing(cursor.max_time_ms(milliseconds)) as datums:
                 for datum in datums:
                     if datum.get("descriptor") in self._own:
