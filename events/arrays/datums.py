@@ -78,7 +78,7 @@ def _frames(resource: Doc, data_key: Doc) -> int | None:
 
     The first axis of the dataset counts frames. Does the shape of the field count it, too?
     """
-    shape = data_key.get("shape") or ()
+    shape: list[Any] = data_key.get("shape") or []
     chunks = as_mapping(resource.get("parameters")).get("chunk_shape")
     axes = len(chunks) if isinstance(chunks, list) else 3
     return int(shape[0]) if len(shape) >= axes and shape[0] else None
