@@ -50,6 +50,7 @@ bench: install
 
 faults: install frontend
 	python -m tests.faults
+	BROKER_TEST_KILLS=200 python -m pytest tests/writing/test_writer.py -k kills
 
 install: $(VENV)/development
 

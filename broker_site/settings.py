@@ -62,6 +62,7 @@ INSTALLED_APPS = [
     "events",
     "live",
     "tiled",
+    "writing",
     "staff",
     "django.contrib.admin",
     "django.contrib.auth",

@@ -21,6 +21,7 @@ api: list[URLPattern | URLResolver] = [
     path("", include("headers.urls")),
     path("", include("events.urls")),
     path("", include("tiled.urls")),
+    path("", include("writing.urls")),
     path("auth/", include("policies.urls")),
     path("schema/", SpectacularAPIView.as_view(), name="schema"),
 ]

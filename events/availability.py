@@ -17,7 +17,7 @@ from headers.streams import uids_of
 def unavailable_fields(run: Run) -> set[tuple[str, str]]:
     """The fields in files that cannot be served, by stream and name.
 
-    Three commands, however many fields there are.
+    Three commands, however many fields there are; one more for those recorded elsewhere.
     """
     specs = _specs(run)
     found = set()
@@ -44,10 +44,19 @@ def _specs(run: Run) -> dict[tuple[str, str], str]:
         for name, datum_id in datum_ids(event, externals).items()
     }
     references = events.references(wanted.values())
-    return {
+    return _streamed_specs(run, events) | {
         place: str(references[datum_id].resource.get("spec")) if datum_id in references else ""
         for place, datum_id in wanted.items()
     }
+
+
+def _streamed_specs(run: Run, events: Events) -> dict[tuple[str, str], str]:
+    """The same of fields to whose files stream_resources refer: their media types."""
+    outside = {str(d.uid): d.outside for d in map(Descriptor, run.descriptors) if d.outside}
+    found = events.stream_resources() if outside else []
+    specs = {str(resource.get("data_key")): str(resource.get("mimetype")) for resource in found}
+    places = ((uid, name) for uid, names in outside.items() for name in names)
+    return {(uid, name): specs[name] for uid, name in places if name in specs}
 
 
 def _installed(spec: str | None) -> bool:

@@ -23,6 +23,7 @@ from events.arrays.datums import datum_ids, external_fields
 from events.filling import Filling
 from events.repositories import Events, Reference
 from events.wire import MSGPACK, array_map, to_msgpack
+from headers.descriptors import Descriptor
 from headers.mongo import CODEC
 from headers.streams import uids_of
 
@@ -128,6 +129,9 @@ class Emission:
                     yield from self._batch(batch)
         while self._pending:
             yield self._writer.document("descriptor", self._pending.popleft())
+        if any(Descriptor(descriptor).outside for descriptor in self._run.descriptors):
+            for name, document in self._events.stream_documents():
+                yield self._writer.document(name, document)
         if self._run.stop is not None:
             yield self._writer.document("stop", self._run.stop)
 

@@ -17,6 +17,7 @@ from bson import ObjectId
 from pymongo.cursor import RawBatchCursor
 from pymongo.errors import CursorNotFound, ExecutionTimeout
 
+from headers.catalogs import NORMALIZED
 from headers.merged import MergedRuns
 from headers.mongo import (
     CODEC,
@@ -227,6 +228,30 @@ class Events:
                 if isinstance(key, str | ObjectId) and key in resources:
                     found[datum_id] = Reference(datums[datum_id], resources[key])
         return found
+
+    def stream_resources(self, field: str | None = None) -> list[Doc]:
+        """The run's stream_resources, or those of a field.
+
+        Only this service stores them, and only in the normalized layout.
+        """
+        if self.run.uid is None or self.run.catalog.layout != NORMALIZED:
+            return []
+        where = {"run_start": self.run.uid} | ({"data_key": field} if field else {})
+        with asking(self.run.catalog):
+            found = self._assets.stream_resource.find(where)
+            return list(found.max_time_ms(query_milliseconds()))
+
+    def stream_documents(self, field: str | None = None) -> Iterator[tuple[str, Doc]]:
+        """Name and document of these, and behind them of their stream_datums."""
+        resources, milliseconds = self.stream_resources(field), query_milliseconds()
+        yield from (("stream_resource", resource) for resource in resources)
+        for resource in resources:
+            of_resource = {"stream_resource": resource["uid"]}
+            cursor = self._assets.stream_datum.find(of_resource, sort=[("indices.start", 1)])
+            with asking(self.run.catalog), closing(cursor.max_time_ms(milliseconds)) as datums:
+                for datum in datums:
+                    if datum.get("descriptor") in self._own:
+                        yield "stream_datum", datum
 
     # -- how -------------------------------------------------------------------------------
 

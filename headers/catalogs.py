@@ -49,6 +49,10 @@ class Catalog:
     """how the databases hold documents: as suitcase's mongo_normalized or mongo_embedded does"""
     facets: tuple[str, ...] = ()
     """further paths of start documents whose values are indexed"""
+    metadata_write: str | None = None
+    """the URI of the same database for an account that may write; None: nothing is written"""
+    assets_write: str | None = None
+    """the same for assets; both are set or none"""
 
 
 class CatalogsError(ValueError):
@@ -130,6 +134,8 @@ class _CatalogTable(msgspec.Struct, forbid_unknown_fields=True):
     file_proposal: FileProposal | None = None
     layout: Annotated[str, one_of(NORMALIZED, EMBEDDED)] = NORMALIZED
     facets: tuple[FacetPath, ...] = ()
+    metadata_write: MongoURI | None = None
+    assets_write: MongoURI | None = None
 
 
 def load_catalogs(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[Catalog, ...]:
@@ -145,6 +151,7 @@ def _catalog(name: str, content: Any, environ: Mapping[str, str]) -> Catalog:
     if not NAME.fullmatch(name):
         raise CatalogsError(f"catalogs.{name}: a name has letters, digits, '_' and '-' only")
     table = checked(content, _CatalogTable, f"catalogs.{name}", CatalogsError, environ)
+    _check_writing(table, f"catalogs.{name}")
     places = tuple(ProposalPath(place.path, place.pattern) for place in table.proposal)
     parsed = {
         "timezone": ZoneInfo(table.timezone),
@@ -152,3 +159,11 @@ def _catalog(name: str, content: Any, environ: Mapping[str, str]) -> Catalog:
         "facets": tuple(dict.fromkeys(table.facets)),
     }
     return Catalog(name=name, **msgspec.structs.asdict(table) | parsed)
+
+
+def _check_writing(table: _CatalogTable, where: str) -> None:
+    if (table.metadata_write is None) != (table.assets_write is None):
+        lacking = "metadata_write" if table.metadata_write is None else "assets_write"
+        raise CatalogsError(f"{where}.{lacking}: both metadata_write and assets_write, or neither")
+    if table.metadata_write is not None and table.layout != NORMALIZED:
+        raise CatalogsError(f"{where}.metadata_write: only the normalized layout is written")

@@ -12,12 +12,13 @@ from pymongo.command_cursor import CommandCursor
 from pymongo.cursor import Cursor
 from pymongo.errors import OperationFailure
 
-from headers.catalogs import Catalog
+from headers.catalogs import NORMALIZED, Catalog
 from headers.descriptors import Descriptor
 from headers.mongo import (
     CatalogUnavailable,
     Doc,
     asking,
+    assets,
     database,
     metadata,
     query_milliseconds,
@@ -310,13 +311,26 @@ def referenced_fields(run: Run) -> set[tuple[str, str]]:
     with asking(run.catalog):
         events = metadata(run.catalog).event
         rows = list(events.aggregate(pipeline, maxTimeMS=query_milliseconds(), allowDiskUse=True))
-    return {
+    named = {
         (row["_id"], name)
         for row in rows
         if type(row["_id"]) is str and isinstance(row["data"], Mapping)
         for name in outside[row["_id"]]
         if isinstance(row["data"].get(name), str)
     }
+    others = {(uid, name) for uid, names in outside.items() for name in names} - named
+    streamed = _streamed_fields(run) if others else frozenset()
+    return named | {(uid, name) for uid, name in others if name in streamed}
+
+
+def _streamed_fields(run: Run) -> frozenset[str]:
+    """The fields to whose files stream_resources refer; only the normalized layout has any."""
+    if run.catalog.layout != NORMALIZED:
+        return frozenset()
+    with asking(run.catalog):
+        found = assets(run.catalog).stream_resource.find({"run_start": run.uid}, {"data_key": 1})
+        documents = list(found.max_time_ms(query_milliseconds()))
+    return frozenset(str(document.get("data_key")) for document in documents)
 
 
 def newest_event_time(run: Run) -> float | None:

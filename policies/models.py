@@ -319,6 +319,7 @@ class AuditEvent(models.Model):
         SESSION_ENDED = "session-ended", "Session ended"
         REFUSED = "refused", "Refused"
         READ = "read", "Read of restricted data"
+        WRITTEN = "written", "Documents written or refused"
         POLICY = "policy", "Change of policy"
         TOKEN = "token", "Change of an API token"
         PRUNED = "pruned", "Old audit events removed"

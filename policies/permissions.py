@@ -31,19 +31,36 @@ class ReadOnly(BasePermission):
         return request.method in SAFE_METHODS or request.method not in view.allowed_methods
 
 
-def may_write(request: Request, catalog: Catalog, proposal: str | None) -> bool:
-    """May the caller write documents of a run of this proposal to this catalog now?
+class WritesDocuments(BasePermission):
+    """API tokens of the scope for writing; which catalogs they may write to, the view asks."""
+
+    message = f"Documents are written with an API token of the scope {APIToken.Scope.WRITE}."
+
+    def has_permission(self, request: Request, view: Any) -> bool:
+        return isinstance(request.auth, APIToken) and APIToken.Scope.WRITE in request.auth.scopes
+
+
+def may_write_to(request: Request, catalog: str) -> bool:
+    """May the caller write runs of some proposal to the catalog of this name now?
 
     Only by an API token that was made for it, and only while the token's owner has the right
-    that it was made by: data admin, or staff of the catalog's beamline.
+    that it was made by: data admin, or staff of the catalog's beamline. The same for every name
+    that is not the token's, whether there is such a catalog or not.
     """
     token = request.auth
     if not isinstance(token, APIToken) or APIToken.Scope.WRITE not in token.scopes:
         return False
+    return catalog in (token.catalogs or ()) and not unwritable(token.user, [catalog])
+
+
+def may_write(request: Request, catalog: Catalog, proposal: str | None) -> bool:
+    """May the caller write documents of a run of this proposal to this catalog now?"""
+    token = request.auth
+    if not isinstance(token, APIToken):
+        return False
     if token.proposals is not None and proposal not in token.proposals:
         return False
-    bound = catalog.name in (token.catalogs or ())
-    return bound and not unwritable(token.user, [catalog.name])
+    return may_write_to(request, catalog.name)
 
 
 class SignIn(BasePermission):

@@ -118,7 +118,7 @@ def wanted_indexes(catalog: Catalog) -> list[DatabaseIndex]:
         DatabaseIndex(catalog.metadata, "run_start", ((path, 1),), needed=path in MADE_BY_SUITCASE)
         for path in paths
     ]
-    return by_path + _always_wanted(catalog)
+    return by_path + _always_wanted(catalog) + _wanted_for_streams(catalog)
 
 
 def _wanted_embedded(catalog: Catalog) -> list[DatabaseIndex]:
@@ -155,6 +155,17 @@ def _always_wanted(catalog: Catalog) -> list[DatabaseIndex]:
         for collection, several in wanted.items()
         for keys in several
     ]
+
+
+def _wanted_for_streams(catalog: Catalog) -> list[DatabaseIndex]:
+    """Of collections that only this service writes."""
+    paths = (
+        ("stream_resource", "run_start"),
+        ("stream_datum", "descriptor"),
+        ("stream_datum", "stream_resource"),
+    )
+    wanted = [DatabaseIndex(catalog.assets, collection, ((path, 1),)) for collection, path in paths]
+    return wanted if catalog.assets_write else []
 
 
 def without_proposal(catalog: Catalog, overrides: Iterable[str] = ()) -> Filter:

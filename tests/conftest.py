@@ -36,7 +36,10 @@ from tests.documents import Recorder
 ACTORS = ("alice", "bob", "sue", "dan", "nobody")
 Row = TypeVar("Row", bound=Model)
 PASSWORD = "correct-horse-battery"
-COLLECTIONS = ("run_start", "run_stop", "event_descriptor", "event", "resource", "datum")
+COLLECTIONS = (
+    *("run_start", "run_stop", "event_descriptor", "event", "resource", "datum"),
+    *("stream_resource", "stream_datum"),
+)
 
 
 @pytest.fixture(scope="session")
@@ -79,6 +82,9 @@ def _indexed(mongo_uri: str) -> None:
         metadata.event.create_index([("descriptor", -1), ("time", 1)])
         assets.resource.create_index("uid")
         assets.datum.create_index("datum_id", unique=True)
+        assets.stream_resource.create_index("run_start")
+        assets.stream_datum.create_index("descriptor")
+        assets.stream_datum.create_index("stream_resource")
 
 
 @pytest.fixture

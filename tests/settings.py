@@ -31,6 +31,8 @@ title = "CSX 23-ID-1"
 beamline = "csx"
 metadata = "{MONGO_URI}/{PREFIX}_csx"
 assets = "{MONGO_URI}/{PREFIX}_csx_assets"
+metadata_write = "{MONGO_URI}/{PREFIX}_csx"
+assets_write = "{MONGO_URI}/{PREFIX}_csx_assets"
 timezone = "America/New_York"
 proposal = [
   {{ path = "data_session", pattern = '^pass-(\\d+)$' }},

@@ -171,6 +171,7 @@ NO_RUNS: dict[str, str] = {
     "api/v1/auth/logout": "signs out",
     "api/v1/auth/whoami": "tells of the caller only",
     "api/v1/auth/apikey": "the caller's own tokens",
+    "api/v1/catalogs/<str:catalog>/documents/": "takes documents; see tests/writing/test_rights.py",
 }
 
 

@@ -14,7 +14,6 @@ urlpatterns = [
     path("container/full/<path:node>", views.ContainerView.as_view(), name="tiled-container"),
     path("table/full/<path:node>", views.TableView.as_view(), name="tiled-table"),
     path("table/partition/<path:node>", views.TableView.as_view(), name="tiled-partition"),
-    path("documents/<path:node>", views.DocumentsView.as_view(), name="tiled-documents"),
     path("auth/provider/password/token", sign_in.SignInView.as_view(), name="tiled-sign-in"),
     path("auth/provider/browser/authorize", sign_in.DeviceView.as_view(), name="tiled-device"),
     path("auth/provider/browser/token", sign_in.DeviceCodeView.as_view(), name="tiled-device-code"),

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from events.arrays.datums import array_reader, recorded_datums
+from events.arrays.datums import array_reader, recorded_datums, streamed_datums
 from events.arrays.formats import ArrayFormat, Picture, UnsupportedArray
 from events.arrays.rows import Part, Rows
 from events.arrays.values import holds, is_numeric, leaves, row_shape, stacked
@@ -209,6 +209,8 @@ def field_of(rows: Rows, items: Sequence[Item], budget: int, *, head: bool = Fal
     looked_at = cut.rows[:1] if head else cut.rows
     part = next(rows.parts(looked_at), None)
     if part is None or part.values.null_count == len(part.values):
+        if part is not None and is_outside(key):
+            return _stream_field(rows, cut, looked_at, head=head)
         _check_missing(rows, part)
     # Old runs may have the values in their events although the data key says otherwise.
     if part is not None and key.get("external") and pa.types.is_string(part.values.type):
@@ -330,6 +332,21 @@ class FileField(ArrayField):
         if self.head or len(self.cut.rows) > 1:
             return self.reader.describe(self.datums[:1]), None
         return self.reader.glance(self.datums[0], self.cut.items, self.cut.axes)
+
+
+def _stream_field(rows: Rows, cut: Cut, looked_at: range, *, head: bool) -> FileField:
+    """The field whose values are where stream_datums say. OutsideDatabase: there are none."""
+    run = rows.stream.run
+    numbers = rows.seq_nums(looked_at)
+    known = streamed_datums(Events(run), rows.field, rows.data_key, numbers)
+    if not known:
+        raise OutsideDatabase(rows.field)
+    datums = list[Datum]()
+    for row, number in zip(looked_at, numbers, strict=True):
+        if number not in known:
+            raise Unrecorded(f"No stream_datum of the run is about {rows.called(row)}.")
+        datums.append(known[number])
+    return FileField(rows.data_key, cut, array_reader(run), datums, head=head)
 
 
 def _file_field(rows: Rows, cut: Cut, looked_at: range, *, head: bool) -> FileField:

@@ -114,6 +114,12 @@ class Rows:
                 yield Part(rows, array.take(pa.array(places)))
             begin += 0 if backwards else len(array)
 
+    def seq_nums(self, wanted: range) -> list[int]:
+        """The sequence numbers of these rows."""
+        first, columns = self._holding(wanted)
+        numbers = pa.chunked_array(columns.column("seq_num"), pa.int64()).to_numpy()
+        return [int(numbers[row - first]) for row in wanted]
+
     def _count_if_regular(self) -> int | None:
         """How many rows there are; None if only all events tell."""
         run, name = self.stream.run, self.stream.name
@@ -193,13 +199,16 @@ class EventRow(Rows):
     elsewhere = "It is in the event document."
 
     def __init__(self, stream: Stream, field: str, event: Mapping[str, Any]) -> None:
-        self._uid = event.get("uid")
+        self._uid, self._seq_num = event.get("uid"), event.get("seq_num")
         value = as_mapping(event.get("data")).get(field)
         raw = bson.encode({"data": {field: value}}, codec_options=CODEC)
         super().__init__(stream, field, read_columns([raw], [stream.field(field)]))
 
     def called(self, row: int) -> str:
         return f"Event {self._uid}"
+
+    def seq_nums(self, wanted: range) -> list[int]:
+        return [self._seq_num for _ in wanted if isinstance(self._seq_num, int)]
 
 
 def within(rows: range, low: int, high: int) -> range:

@@ -69,6 +69,9 @@ class ResourceEvents(Protocol):
         ...
 
 
+HDF5_STREAM = "application/x-hdf5"
+"""the media type of a stream_resource, which takes the place of a spec"""
+
 # --- HDF5 files with a dataset of known name ---------------------------------------------------
 
 Locator = Callable[[Kwargs, Kwargs], tuple[str, tuple[Item, ...]]]
@@ -97,7 +100,19 @@ def _whole_target(resource: Kwargs, datum: Kwargs) -> tuple[str, tuple[Item, ...
     return f"entry/instrument/detector/{name}", ()
 
 
+def _indexed(resource: Kwargs, datum: Kwargs) -> tuple[str, tuple[Item, ...]]:
+    """As ophyd-async writes: event `index` has one row of the dataset, or `frames` of them."""
+    dataset = str(resource.get("dataset") or resource.get("path") or "")
+    index, frames = int(datum["index"]), datum.get("frames")
+    if index < 0 or (frames is not None and int(frames) < 1):
+        raise ValueError("negative index, or no frames")
+    if frames is None:
+        return dataset, (index,)
+    return dataset, (slice(index * int(frames), (index + 1) * int(frames)),)
+
+
 HDF5_SPECS: Mapping[str, Locator] = {
+    HDF5_STREAM: _indexed,
     "AD_HDF5": _frames_of("/entry/data/data"),
     "AD_HDF5_SWMR": _frames_of("/entry/data/data"),
     "TPX_HDF5": _frames_of("/entry/instrument/detector/data"),

@@ -104,6 +104,15 @@ def test_an_address_may_stand_in_a_file_that_the_environment_names(tmp_path: Pat
         ("title =", "facets = 'cycle'\ntitle =", "catalogs.csx.facets: must be a list"),
         ("title =", "facets = ['a..b']\ntitle =", "catalogs.csx.facets[0]: 'a..b' is not a dotted"),
         ("title =", "facets = ['$where']\ntitle =", "catalogs.csx.facets[0]: '$where' is not"),
+        ("title =", "metadata_write = 'mongodb://a/b'\ntitle =", "csx.assets_write: both"),
+        ("title =", "assets_write = 'mongodb://a/b'\ntitle =", "csx.metadata_write: both"),
+        ("title =", "assets_write = 'b'\ntitle =", "catalogs.csx.assets_write: needs mongodb://"),
+        (
+            "title =",
+            "layout = 'embedded'\nmetadata_write = 'mongodb://a/b'\n"
+            "assets_write = 'mongodb://a/b'\ntitle =",
+            "metadata_write: only the normalized layout",
+        ),
         ("title =", "title", "is not valid TOML"),
     ],
 )
@@ -135,3 +144,12 @@ def test_a_file_that_is_not_there_or_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(CatalogsError, match="not valid TOML"):
         load_catalogs(tmp_path / "binary.toml", {})
+
+
+def test_a_catalog_is_written_by_an_account_of_its_own(tmp_path: Path) -> None:
+    uris = "metadata_write = 'env:WRITE'\nassets_write = 'mongodb://w@two/assets'\ntitle ="
+    (csx,) = load(tmp_path, GOOD.replace("title =", uris), WRITE="mongodb://w@one/csx")
+    assert csx.metadata_write == "mongodb://w@one/csx"
+    assert csx.assets_write == "mongodb://w@two/assets"
+    (read_only,) = load(tmp_path, GOOD)
+    assert (read_only.metadata_write, read_only.assets_write) == (None, None)

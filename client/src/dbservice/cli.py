@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_get(commands)
     _add_follow(commands)
+    _add_spool(commands)
     return parser
 
 
@@ -93,6 +94,19 @@ def _add_follow(commands: Any) -> None:
     follow = commands.add_parser("follow", help="a run's documents as they come, one a line")
     follow.add_argument("key", metavar="RUN", nargs="?", help="default: the next one that begins")
     follow.set_defaults(run=_follow)
+
+
+def _add_spool(commands: Any) -> None:
+    about = "the catalog is that of --catalog; the token that of $DBSERVICE_TOKEN"
+    spool = commands.add_parser("spool", help="runs that are not sent yet", epilog=about)
+    actions = spool.add_subparsers(required=True, metavar="ACTION")
+    actions.add_parser("list", help="what is there").set_defaults(run=_spool_list)
+    send = actions.add_parser("send", help="send what nobody else is sending")
+    send.add_argument("uid", nargs="*", help="also these, which were refused or sent before")
+    send.set_defaults(run=_spool_send)
+    close = actions.add_parser("close", help="end a run whose RunEngine is gone")
+    close.add_argument("uid")
+    close.set_defaults(run=_spool_close)
 
 
 def _login(db: Database, given: argparse.Namespace) -> None:
@@ -202,6 +216,47 @@ def _follow(db: Database, given: argparse.Namespace) -> None:
     run = _run(db, given.key) if given.key else db.next()
     for item in run.follow():
         print(json.dumps(item), flush=True)
+
+
+def _spool(db: Database, given: argparse.Namespace) -> Path:
+    from dbservice.spool import spool_folder
+
+    if not given.catalog:
+        raise ValueError("Which catalog? dbservice --catalog NAME spool …")
+    return spool_folder(db.server, given.catalog)
+
+
+def _spool_list(db: Database, given: argparse.Namespace) -> None:
+    from dbservice.writing import spooled
+
+    lines = [["run", "state", "documents", "bytes", "ended"]]
+    for found in spooled(_spool(db, given)):
+        ended = "yes" if found.ended else "no"
+        lines.append([found.run, found.state, str(found.items), str(found.size), ended])
+    _write_lines(lines, sys.stdout)
+
+
+def _spool_send(db: Database, given: argparse.Namespace) -> None:
+    from dbservice.writing import restored
+
+    folder = _spool(db, given)
+    for uid in given.uid:
+        restored(folder, uid).release()
+    _send_spooled(db, given)
+
+
+def _spool_close(db: Database, given: argparse.Namespace) -> None:
+    from dbservice.writing import close_run
+
+    close_run(_spool(db, given), given.uid)
+    _send_spooled(db, given)
+
+
+def _send_spooled(db: Database, given: argparse.Namespace) -> None:
+    with db.writer(given.catalog) as writer:
+        writer.flush()
+        if writer.health.last_error:
+            raise BrokerError(writer.health.last_error)
 
 
 def _run(db: Database, key: str) -> Run:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from dbservice import following, listing, notebook, reading, tables
 from dbservice.documents import (
@@ -31,6 +31,8 @@ from dbservice.wire import Request, Response, exchange, together
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from dbservice.writing import Writer
 
 URL_VARIABLE = "DBSERVICE_URL"
 DEFAULT_COLUMNS = ("scan_id", "time", "plan_name", "stop.exit_status", "uid")
@@ -226,6 +228,11 @@ class Database(Runs):
         self.close()
 
     @property
+    def server(self) -> str:
+        """Its address."""
+        return self._session.options.server
+
+    @property
     def headers(self) -> dict[str, str]:
         """Sent along with every request; yours to change."""
         return self._session.headers
@@ -254,6 +261,27 @@ class Database(Runs):
         answer = self._session.do(exchange(Request("GET", "auth/whoami/")))
         who: dict[str, Any] = answer.json()
         return who
+
+    def writer(
+        self,
+        catalog: str,
+        *,
+        token: str | None = None,
+        on_failure: Literal["raise", "log"] = "raise",
+    ) -> Writer:
+        """Sends the documents of runs to a catalog: `RE.subscribe(db.writer("csx"))`
+
+        They are on disk before anything else. A run that the service refuses is kept, too, and
+        told of at the next start; on_failure="log" only logs it.
+
+        token: an API token of the scope write:documents; None for that of this client.
+        """
+        from dbservice.writing import Writer
+
+        session = self._session
+        if token is not None:
+            session = Session(session.options, token, session.headers)
+        return Writer(session, catalog, on_failure=on_failure)
 
     def tiled(self) -> Any:
         """The same runs in Tiled's client, signed in as the same user: for code that needs it."""

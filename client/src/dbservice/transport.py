@@ -38,7 +38,9 @@ def _arguments(send: Send, own: Mapping[str, str]) -> dict[str, Any]:
     if send.token:
         headers["Authorization"] = f"Bearer {send.token}"
     arguments: dict[str, Any] = {"params": dict(request.params), "headers": headers}
-    if request.body is not None:
+    if isinstance(request.body, bytes):
+        arguments["content"] = request.body
+    elif request.body is not None:
         arguments["json"] = request.body
     if request.silence is not None:
         arguments["timeout"] = httpx.Timeout(request.silence, connect=CONNECT_SECONDS, pool=None)

@@ -36,7 +36,7 @@ BYTES = "application/octet-stream"
 
 @dataclass(frozen=True)
 class Request:
-    """A request. path: below the API's root, quoted."""
+    """A request. path: below the API's root, quoted. body: for JSON, or bytes as they are."""
 
     method: Literal["GET", "HEAD", "POST", "DELETE"]
     path: str

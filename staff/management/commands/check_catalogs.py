@@ -43,16 +43,22 @@ class Command(BaseCommand):
             return  # the check that follows says so
         for index in missing:
             try:
-                _create(index)
+                _create(index, _writing_uri(catalog, index))
             except PyMongoError as error:
                 self.stdout.write(f"  wrong  could not make the index {index}: {error}")
             else:
                 self.stdout.write(f"  made   index {index}")
 
 
-def _create(index: DatabaseIndex) -> None:
+def _writing_uri(catalog: Catalog, index: DatabaseIndex) -> str:
+    """That of the account that may write, where there is one."""
+    uri = catalog.metadata_write if index.uri == catalog.metadata else catalog.assets_write
+    return uri or index.uri
+
+
+def _create(index: DatabaseIndex, uri: str) -> None:
     # A client of its own, without the time limits of requests: an index can take minutes.
-    with MongoClient[dict[str, Any]](index.uri, serverSelectionTimeoutMS=5000) as client:
+    with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=5000) as client:
         collection = client.get_default_database()[index.collection]
         collection.create_index(list(index.keys), unique=index.unique)
 
