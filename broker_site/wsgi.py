@@ -6,7 +6,6 @@ import sys
 from django.core.checks import ERROR, run_checks
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
-from django.db import connections
 
 from broker_site.environment import ConfigurationError
 
@@ -21,8 +20,6 @@ def _application() -> WSGIHandler:
         sys.exit(f"Configuration error: {error}")
     if serious := [message for message in run_checks() if message.level >= ERROR]:
         sys.exit("Refusing to start:\n" + "\n".join(str(message) for message in serious))
-    # Each process that the server makes of this one opens its own.
-    connections.close_all()
     return handler
 
 

@@ -58,6 +58,10 @@ SEND_SECONDS = 120  # who reads a stream may think about it in between
 
 
 def when_ready(server: Any) -> None:
+    from django.db import connections
+
+    # What the checks of the start opened; each worker opens its own.
+    connections.close_all()
     # Connections have these limits from the socket that they came by.
     for listener in server.LISTENERS:
         for option, seconds in (
