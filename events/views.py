@@ -28,6 +28,7 @@ from events.left_out import DatumMissing, LeftOut, note_outside, require_somethi
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
+from events.schemas import EventPage
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.descriptors import Descriptor
 from headers.lists import MAX_PAGE, page_link
@@ -100,11 +101,11 @@ def as_file_problem(error: Exception) -> Exception:
     return error
 
 
-@also_by_post(EventListParameters, {200: dict[str, Any]})
+@also_by_post(EventListParameters, {200: EventPage})
 class EventListView(EventView):
     renderer_classes = [JSONRenderer, MsgpackRenderer, BrowsableRenderer]
 
-    @extend_schema(parameters=[EventListParameters], responses={200: dict[str, Any]})
+    @extend_schema(parameters=[EventListParameters], responses={200: EventPage})
     def get(self, request: Request) -> HttpResponseBase:
         """The events of descriptors, by time, one page at a time."""
         given = EventListParameters.of(request)

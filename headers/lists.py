@@ -20,6 +20,7 @@ from headers.index.runs import IndexedRuns
 from headers.paging import Page, cursor_behind, run_page
 from headers.queries import Query, field_path, parse_query
 from headers.repositories import ALL
+from headers.schemas import FACETS, HeaderCount, HeaderPage
 from headers.selection import EXIT_STATUSES, moment
 from headers.views import RunView, header
 from policies.audit import note_runs, record_read
@@ -83,9 +84,9 @@ class FacetParameters(HeaderFilters):
     )
 
 
-@also_by_post(HeaderListParameters, {200: dict[str, Any]})
+@also_by_post(HeaderListParameters, {200: HeaderPage})
 class HeaderListView(RunView):
-    @extend_schema(parameters=[HeaderListParameters], responses={200: dict[str, Any]})
+    @extend_schema(parameters=[HeaderListParameters], responses={200: HeaderPage})
     def get(self, request: Request) -> Response:
         """Runs, newest first, one page at a time."""
         given = HeaderListParameters.of(request)
@@ -101,9 +102,9 @@ class HeaderListView(RunView):
         return Response(content | missing(chosen.runs), headers=missing_warning(chosen.runs))
 
 
-@also_by_post(HeaderFilters, {200: dict[str, Any]})
+@also_by_post(HeaderFilters, {200: HeaderCount})
 class HeaderCountView(RunView):
-    @extend_schema(parameters=[HeaderFilters], responses={200: dict[str, Any]})
+    @extend_schema(parameters=[HeaderFilters], responses={200: HeaderCount})
     def get(self, request: Request) -> Response:
         """How many runs the same filters select."""
         chosen = chosen_runs(request, HeaderFilters.of(request))
@@ -111,9 +112,9 @@ class HeaderCountView(RunView):
         return Response(content | missing(chosen.runs), headers=missing_warning(chosen.runs))
 
 
-@also_by_post(FacetParameters, {200: dict[str, Any]})
+@also_by_post(FacetParameters, {200: FACETS})
 class HeaderFacetsView(RunView):
-    @extend_schema(parameters=[FacetParameters], responses={200: dict[str, Any]})
+    @extend_schema(parameters=[FacetParameters], responses={200: FACETS})
     def get(self, request: Request) -> Response:
         """The most frequent values of fields among the runs that the same filters select."""
         given = FacetParameters.of(request)

@@ -19,6 +19,7 @@ from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.mongo import CatalogUnavailable, QueryRefused
 from headers.queries import QueryError
 from headers.repositories import Run, count_events, referenced_fields
+from headers.schemas import DESCRIPTOR, HeaderWithStreams
 from headers.streams import describe_streams, recorded_counts, stream_name
 from policies.audit import note_runs
 from policies.requests import access_for
@@ -64,7 +65,7 @@ def unavailable(names: list[str]) -> Problem:
 
 
 class HeaderDetailView(RunView):
-    @extend_schema(responses={200: dict[str, Any]})
+    @extend_schema(responses={200: HeaderWithStreams})
     def get(self, request: Request, key: str) -> HttpResponse:
         """One run, with its descriptors and streams."""
         Parameters.of(request)
@@ -74,7 +75,7 @@ class HeaderDetailView(RunView):
 
 
 class DescriptorDetailView(RunView):
-    @extend_schema(responses={200: dict[str, Any]})
+    @extend_schema(responses={200: DESCRIPTOR})
     def get(self, request: Request, uid: str) -> HttpResponse:
         """An event descriptor as it is stored."""
         Parameters.of(request)

@@ -26,6 +26,7 @@ from policies.audit import note_refusal
 from policies.models import APIToken, Beamline, Membership, Session, User
 from policies.permissions import OwnTokens, ReadOnly, SignIn
 from policies.requests import access_for
+from policies.schemas import APITokenPage, MadeAPIToken, WhoAmI
 from policies.sessions import (
     TokenRefused,
     Tokens,
@@ -216,7 +217,7 @@ class APITokenListView(APIView):
 
     permission_classes = (OwnTokens,)
 
-    @extend_schema(responses={200: dict[str, Any]})
+    @extend_schema(responses={200: APITokenPage})
     def get(self, request: Request) -> Response:
         """The caller's API tokens that are not revoked, newest first."""
         Parameters.of(request)
@@ -228,7 +229,7 @@ class APITokenListView(APIView):
             }
         )
 
-    @extend_schema(request=NewAPIToken, responses={201: dict[str, Any]})
+    @extend_schema(request=NewAPIToken, responses={201: MadeAPIToken})
     def post(self, request: Request) -> Response:
         """A new API token. Its text, `token`, is shown in this answer only."""
         Parameters.of(request)
@@ -302,7 +303,7 @@ class WhoAmIView(APIView):
     permission_classes = (ReadOnly,)
     required_scope = None
 
-    @extend_schema(responses={200: dict[str, Any]})
+    @extend_schema(responses={200: WhoAmI})
     def get(self, request: Request) -> Response:
         """The caller: user, roles, proposals, beamlines, and how they are authenticated."""
         Parameters.of(request)
