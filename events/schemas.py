@@ -1,8 +1,10 @@
 """What answers about events hold, for the OpenAPI document."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 
+@extend_schema_serializer(many=False)
 class EventPage(serializers.Serializer[object]):
     """A page of event documents, as they are stored.
 

@@ -4,6 +4,7 @@ Documents are as they are stored: what a run_start or a descriptor has beside it
 whoever recorded it to say, and old or broken ones may lack even that.
 """
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 
@@ -50,6 +51,7 @@ class Missing(serializers.Serializer[object]):
     )
 
 
+@extend_schema_serializer(many=False)
 class HeaderPage(Missing):
     """A page of runs. It may be short while `next` goes on."""
 

@@ -1,5 +1,6 @@
 """What answers about people and their tokens hold, for the OpenAPI document."""
 
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 
@@ -22,6 +23,7 @@ class MadeAPIToken(APITokenSummary):
     token = serializers.CharField(help_text="shown in this answer only")
 
 
+@extend_schema_serializer(many=False)
 class APITokenPage(serializers.Serializer[object]):
     next = serializers.CharField(allow_null=True)
     previous = serializers.CharField(allow_null=True)
