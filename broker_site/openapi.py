@@ -11,6 +11,16 @@ EXAMPLES = {"key": "-1", "stream": "primary"}
 """for parts of a path: with these, “Try it out” works for anybody who may read a run"""
 
 
+class OperationSchema(AutoSchema):
+    """Every operation has a summary, the first line of what its view says, and a tag."""
+
+    def get_summary(self) -> str | None:
+        return self.get_description().partition("\n")[0].removesuffix(".") or None
+
+    def get_tags(self) -> list[str]:
+        return super().get_tags() or ["about"]
+
+
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
     target_class = "policies.authentication.BearerAuthentication"
     name = "token"
@@ -77,7 +87,8 @@ DESCRIPTIONS = {
 }
 ALWAYS = {400, 401, 403, 406, 429}
 READS_RUNS = re.compile(r"/api/v1/(headers|descriptors|events)/")
-READS_AS_TILED = re.compile(r"/api/v1/(metadata|search|distinct|array|container|documents)/")
+READS_AS_TILED = re.compile(r"/api/v1/(metadata|search|distinct|array|container|table|documents)/")
+SIGNS_IN_AS_TILED = re.compile(r"/api/v1/auth/.*[^/]$")
 READS_DATA = re.compile(r"/api/v1/(events/|headers/{key}/(documents|export|streams/.))")
 
 
@@ -86,8 +97,35 @@ def add_problems(result: dict[str, Any], **context: Any) -> dict[str, Any]:
     result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
     for path, operations in result["paths"].items():
         for method, operation in operations.items():
-            for status in sorted(_statuses(path, method)):
-                operation["responses"].setdefault(str(status), _response(status))
+            declared = {int(status) for status in operation["responses"]}
+            refusals = {status for status in declared if status >= 400}
+            for status in sorted(refusals | _statuses(path, method)):
+                described = _response(path, status)
+                response = operation["responses"].setdefault(str(status), described)
+                if status >= 400:
+                    response["content"] = described["content"] | response.get("content", {})
+    return result
+
+
+EVENT_STREAM = "text/event-stream"
+BYTES = {"type": "string", "format": "binary"}
+SERVER_SENT_EVENT = {
+    "type": "object",
+    "description": "One event of the stream; `data` is JSON, `id` says where to go on",
+    "properties": {name: {"type": "string"} for name in ("id", "event", "data")},
+}
+
+
+def describe_streamed(result: dict[str, Any], **context: Any) -> dict[str, Any]:
+    """A hook of drf-spectacular: answers of bytes that are JSON or events are no texts."""
+    for operations in result["paths"].values():
+        for operation in operations.values():
+            for response in operation["responses"].values():
+                content = response.get("content", {})
+                if EVENT_STREAM in content:
+                    content[EVENT_STREAM]["schema"] = SERVER_SENT_EVENT
+                if content.get("application/json", {}).get("schema") == BYTES:
+                    content["application/json"]["schema"] = {"description": "The same as JSON"}
     return result
 
 
@@ -109,9 +147,12 @@ def _statuses(path: str, method: str) -> set[int]:
     return found
 
 
-def _response(status: int) -> dict[str, Any]:
+def _response(path: str, status: int) -> dict[str, Any]:
     described: dict[str, Any] = {"description": DESCRIPTIONS[status]}
     if status >= 400:
         schema = {"$ref": "#/components/schemas/Problem"}
-        described["content"] = {"application/problem+json": {"schema": schema}}
+        as_tiled = READS_AS_TILED.match(path) or SIGNS_IN_AS_TILED.match(path)
+        # Tiled's clients understand JSON alone; where no route is, the service answers as ever.
+        types = ["application/problem+json", *(["application/json"] if as_tiled else [])]
+        described["content"] = {media_type: {"schema": schema} for media_type in types}
     return described

@@ -104,6 +104,20 @@ def also_by_post(parameters: type[Parameters], responses: Any) -> Callable[[View
     return decorate
 
 
+Method = TypeVar("Method", bound=Callable[..., Any])
+
+
+def by_get_or_post(parameters: type[Parameters], responses: Any) -> Callable[[Method], Method]:
+    """The same for a method of a viewset that is routed for both, see `ReadingRouter`."""
+
+    def decorate(method: Method) -> Method:
+        described = extend_schema(methods=["GET"], parameters=[parameters], responses=responses)
+        posted = extend_schema(methods=["POST"], request=parameters, responses=responses)
+        return posted(described(method))
+
+    return decorate
+
+
 def named(given: Iterable[str] | None, known: Collection[str]) -> list[str] | None:
     """The names in a list parameter, each once; None if it is not given.
 

@@ -69,7 +69,7 @@ def _parameters(view: Any) -> Mapping[str, serializers.Field[Any, Any, Any, Any]
     if annotated is None:
         return {}
     schema = annotated()
-    schema.view = view
+    schema.view, schema.method = view, "GET"
     documented = schema.get_override_parameters()
     fields = [given._declared_fields for given in documented if hasattr(given, "_declared_fields")]
     return {name: field for group in fields for name, field in group.items()}

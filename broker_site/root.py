@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from django.conf import settings
 from django.urls import URLPattern, URLResolver, get_resolver
@@ -12,6 +11,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from broker_site.parameters import Parameters
+from broker_site.schemas import ROOT
 
 PREFIX = "api/v1/"
 
@@ -21,7 +21,7 @@ class RootView(APIView):
 
     required_scope = None
 
-    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    @extend_schema(parameters=[Parameters], responses={200: ROOT})
     def get(self, request: Request) -> Response:
         """The version of the service, and the address of every route."""
         Parameters.of(request)

@@ -235,7 +235,7 @@ REST_FRAMEWORK = {
     ],
     "DEFAULT_CONTENT_NEGOTIATION_CLASS": "broker_site.negotiation.ContentNegotiation",
     "DEFAULT_PARSER_CLASSES": ["broker_site.parsers.JSONParser"],
-    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_SCHEMA_CLASS": "broker_site.openapi.OperationSchema",
     "DEFAULT_THROTTLE_CLASSES": ["policies.throttling.RequestRate"],
     "EXCEPTION_HANDLER": "broker_site.problems.exception_handler",
     "NUM_PROXIES": NUM_PROXIES,
@@ -254,6 +254,7 @@ SPECTACULAR_SETTINGS = {
         "drf_spectacular.hooks.postprocess_schema_enums",
         "broker_site.openapi.add_examples",
         "broker_site.openapi.add_problems",
+        "broker_site.openapi.describe_streamed",
     ],
 }
 

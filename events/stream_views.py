@@ -1,18 +1,17 @@
 """The route that tells what the streams of a run hold."""
 
-from typing import Any
-
 from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 
 from broker_site.parameters import Parameters
 from events.availability import unavailable_fields
+from headers.schemas import Stream
 from headers.views import RunView, cached_response, streams
 
 
 class StreamsView(RunView):
-    @extend_schema(responses={200: dict[str, Any]})
+    @extend_schema(responses={200: Stream(many=True)})
     def get(self, request: Request, key: str) -> HttpResponse:
         """The streams of a run: their fields, shapes, units and numbers of events."""
         Parameters.of(request)

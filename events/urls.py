@@ -1,9 +1,12 @@
 from django.urls import path
 
+from broker_site.routers import ReadingRouter
 from events import array_views, stream_views, table_views, views
 
+router = ReadingRouter()
+router.register("events", views.EventViewSet, basename="event")
 urlpatterns = [
-    path("events/", views.EventListView.as_view(), name="event-list"),
+    *router.urls,
     path(
         "events/<str:uid>/data/<path:field>/",
         array_views.EventArrayView.as_view(),

@@ -1,7 +1,7 @@
 """Routes under /api/v1/ that serve events and whole runs."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,10 +11,11 @@ from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import ViewSetMixin
 
 from broker_site.connection import require_client
 from broker_site.cursors import purpose
-from broker_site.parameters import Parameters, Texts, also_by_post, named
+from broker_site.parameters import Parameters, Texts, by_get_or_post, named
 from broker_site.problems import RETRY, Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
@@ -28,6 +29,7 @@ from events.left_out import DatumMissing, LeftOut, note_outside, require_somethi
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
+from events.schemas import EventPage
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.descriptors import Descriptor
 from headers.lists import MAX_PAGE, page_link
@@ -100,12 +102,12 @@ def as_file_problem(error: Exception) -> Exception:
     return error
 
 
-@also_by_post(EventListParameters, {200: dict[str, Any]})
-class EventListView(EventView):
+class EventViewSet(ViewSetMixin, EventView):
+    reads_by_post = True
     renderer_classes = [JSONRenderer, MsgpackRenderer, BrowsableRenderer]
 
-    @extend_schema(parameters=[EventListParameters], responses={200: dict[str, Any]})
-    def get(self, request: Request) -> HttpResponseBase:
+    @by_get_or_post(EventListParameters, {200: EventPage})
+    def list(self, request: Request) -> HttpResponseBase:
         """The events of descriptors, by time, one page at a time."""
         given = EventListParameters.of(request)
         uids = list(dict.fromkeys(given["descriptor"]))
@@ -118,7 +120,7 @@ class EventListView(EventView):
         content, headers = self._page(request, runs, given, root)
         return Response(content, headers=headers | ({"ETag": etag} if etag else {}))
 
-    def _runs_of(self, uids: Iterable[str]) -> list[Run]:
+    def _runs_of(self, uids: Iterable[str]) -> Sequence[Run]:
         """The runs that have these descriptors; a run that has several is asked for once."""
         runs = self.runs()
         found: list[Run] = []
@@ -129,7 +131,7 @@ class EventListView(EventView):
         return found
 
     def _page(
-        self, request: Request, runs: list[Run], given: Mapping[str, Any], root: str
+        self, request: Request, runs: Sequence[Run], given: Mapping[str, Any], root: str
     ) -> tuple[dict[str, Any], dict[str, str]]:
         """The content of the answer, and headers that it calls for."""
         asked = given["descriptor"]

@@ -1,4 +1,4 @@
-"""Routes under /api/v1/ that list, count and sum up runs, by the same filters."""
+"""Routes under /api/v1/headers/: one run, and lists, counts and sums by the same filters."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,13 +6,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
+from django.http import HttpResponse
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
+from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.viewsets import ViewSetMixin
 
 from broker_site.cursors import purpose
-from broker_site.parameters import Parameters, PlainText, Texts, also_by_post, named
+from broker_site.parameters import Parameters, PlainText, Texts, by_get_or_post, named
 from broker_site.problems import Problem
 from headers.catalogs import Catalog
 from headers.index.listing import ORDERINGS, Scalar, Wanted
@@ -20,8 +23,9 @@ from headers.index.runs import IndexedRuns
 from headers.paging import Page, cursor_behind, run_page
 from headers.queries import Query, field_path, parse_query
 from headers.repositories import ALL
+from headers.schemas import FACETS, HeaderCount, HeaderPage, HeaderWithStreams
 from headers.selection import EXIT_STATUSES, moment
-from headers.views import RunView, header
+from headers.views import RunView, cached_response, header, streams
 from policies.audit import note_runs, record_read
 from policies.requests import access_for
 from policies.rule.proposal_paths import INT64
@@ -83,10 +87,22 @@ class FacetParameters(HeaderFilters):
     )
 
 
-@also_by_post(HeaderListParameters, {200: dict[str, Any]})
-class HeaderListView(RunView):
-    @extend_schema(parameters=[HeaderListParameters], responses={200: dict[str, Any]})
-    def get(self, request: Request) -> Response:
+class HeaderViewSet(ViewSetMixin, RunView):
+    """Runs: one, lists, and counts and sums by the same filters."""
+
+    lookup_field = "key"
+    reads_by_post = True
+
+    @extend_schema(responses={200: HeaderWithStreams})
+    def retrieve(self, request: Request, key: str) -> HttpResponse:
+        """One run, with its descriptors and streams."""
+        Parameters.of(request)
+        run = self.run(key)
+        content = header(run, with_descriptors=True) | {"streams": streams(run)}
+        return cached_response(request, run, content)
+
+    @by_get_or_post(HeaderListParameters, {200: HeaderPage})
+    def list(self, request: Request) -> Response:
         """Runs, newest first, one page at a time."""
         given = HeaderListParameters.of(request)
         tree = projection(given.get("fields"))
@@ -100,21 +116,17 @@ class HeaderListView(RunView):
         }
         return Response(content | missing(chosen.runs), headers=missing_warning(chosen.runs))
 
-
-@also_by_post(HeaderFilters, {200: dict[str, Any]})
-class HeaderCountView(RunView):
-    @extend_schema(parameters=[HeaderFilters], responses={200: dict[str, Any]})
-    def get(self, request: Request) -> Response:
+    @by_get_or_post(HeaderFilters, {200: HeaderCount})
+    @action(detail=False, methods=["get", "post"], name="Header Count")
+    def count(self, request: Request) -> Response:
         """How many runs the same filters select."""
         chosen = chosen_runs(request, HeaderFilters.of(request))
         content = {"count": chosen.count()}
         return Response(content | missing(chosen.runs), headers=missing_warning(chosen.runs))
 
-
-@also_by_post(FacetParameters, {200: dict[str, Any]})
-class HeaderFacetsView(RunView):
-    @extend_schema(parameters=[FacetParameters], responses={200: dict[str, Any]})
-    def get(self, request: Request) -> Response:
+    @by_get_or_post(FacetParameters, {200: FACETS})
+    @action(detail=False, methods=["get", "post"], name="Header Facets")
+    def facets(self, request: Request) -> Response:
         """The most frequent values of fields among the runs that the same filters select."""
         given = FacetParameters.of(request)
         paths = _facet_paths(given["fields"])

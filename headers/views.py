@@ -1,4 +1,4 @@
-"""Routes under /api/v1/ that serve one run, and what all routes of runs share."""
+"""What all routes of runs share, and the route of a descriptor."""
 
 import hashlib
 from typing import Any
@@ -9,6 +9,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSetMixin
 
 from broker_site.conditional import is_known
 from broker_site.encoding import to_json
@@ -19,6 +20,7 @@ from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.mongo import CatalogUnavailable, QueryRefused
 from headers.queries import QueryError
 from headers.repositories import Run, count_events, referenced_fields
+from headers.schemas import DESCRIPTOR
 from headers.streams import describe_streams, recorded_counts, stream_name
 from policies.audit import note_runs
 from policies.requests import access_for
@@ -63,19 +65,11 @@ def unavailable(names: list[str]) -> Problem:
     return Problem(503, detail, {"Retry-After": "5"}, unavailable=names)
 
 
-class HeaderDetailView(RunView):
-    @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request, key: str) -> HttpResponse:
-        """One run, with its descriptors and streams."""
-        Parameters.of(request)
-        run = self.run(key)
-        content = header(run, with_descriptors=True) | {"streams": streams(run)}
-        return cached_response(request, run, content)
+class DescriptorViewSet(ViewSetMixin, RunView):
+    lookup_field = "uid"
 
-
-class DescriptorDetailView(RunView):
-    @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request, uid: str) -> HttpResponse:
+    @extend_schema(responses={200: DESCRIPTOR})
+    def retrieve(self, request: Request, uid: str) -> HttpResponse:
         """An event descriptor as it is stored."""
         Parameters.of(request)
         run, descriptor = self.runs().of_descriptor(uid)

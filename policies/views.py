@@ -18,6 +18,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
+from rest_framework.viewsets import ViewSet
 from rest_framework_simplejwt.views import TokenViewBase
 
 from broker_site.parameters import Parameters
@@ -26,6 +27,7 @@ from policies.audit import note_refusal
 from policies.models import APIToken, Beamline, Membership, Session, User
 from policies.permissions import OwnTokens, ReadOnly, SignIn
 from policies.requests import access_for
+from policies.schemas import APITokenPage, MadeAPIToken, WhoAmI
 from policies.sessions import (
     TokenRefused,
     Tokens,
@@ -211,13 +213,14 @@ class LogoutView(AuthView):
         return Response(status=204)
 
 
-class APITokenListView(APIView):
+class APITokenViewSet(ViewSet):
     """The API tokens of the caller."""
 
     permission_classes = (OwnTokens,)
+    lookup_value_converter = "int"
 
-    @extend_schema(responses={200: dict[str, Any]})
-    def get(self, request: Request) -> Response:
+    @extend_schema(responses={200: APITokenPage})
+    def list(self, request: Request) -> Response:
         """The caller's API tokens that are not revoked, newest first."""
         Parameters.of(request)
         return Response(
@@ -228,8 +231,8 @@ class APITokenListView(APIView):
             }
         )
 
-    @extend_schema(request=NewAPIToken, responses={201: dict[str, Any]})
-    def post(self, request: Request) -> Response:
+    @extend_schema(request=NewAPIToken, responses={201: MadeAPIToken})
+    def create(self, request: Request) -> Response:
         """A new API token. Its text, `token`, is shown in this answer only."""
         Parameters.of(request)
         given = NewAPIToken(data=request.data)
@@ -241,12 +244,8 @@ class APITokenListView(APIView):
         token, text = make_token(owner(request), name, limits, lifetime)
         return Response(token_summary(token) | {"token": text}, status=201)
 
-
-class APITokenView(APIView):
-    permission_classes = (OwnTokens,)
-
     @extend_schema(responses={204: None})
-    def delete(self, request: Request, pk: int) -> Response:
+    def destroy(self, request: Request, pk: int) -> Response:
         """Revokes an API token of the caller; it stops working at once."""
         Parameters.of(request)
         token = tokens_of(request).filter(pk=pk).first()
@@ -302,7 +301,7 @@ class WhoAmIView(APIView):
     permission_classes = (ReadOnly,)
     required_scope = None
 
-    @extend_schema(responses={200: dict[str, Any]})
+    @extend_schema(responses={200: WhoAmI})
     def get(self, request: Request) -> Response:
         """The caller: user, roles, proposals, beamlines, and how they are authenticated."""
         Parameters.of(request)

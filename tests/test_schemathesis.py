@@ -7,6 +7,7 @@ tells of: ABUSE-CASES 1, 2 and 14.
 from collections.abc import Iterator
 from typing import Any
 
+import msgpack
 import orjson
 import pytest
 import schemathesis
@@ -18,6 +19,11 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 from schemathesis import Case, GenerationMode
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from broker_site.encoding import to_json
 from broker_site.wsgi import application
@@ -26,6 +32,22 @@ from tests.conftest import ACTORS, People
 from tests.documents import Recorder
 
 Values = dict[str, list[Any]]
+CHECKS: Any = [
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+@schemathesis.serializer("application/x-ndjson")
+def to_ndjson(context: Any, value: Any) -> bytes:
+    return b"\n".join(map(to_json, value if isinstance(value, list) else [value]))
+
+
+@schemathesis.serializer("application/msgpack")
+def to_msgpack(context: Any, value: Any) -> bytes:
+    return bytes(msgpack.packb(orjson.loads(to_json(value))))
+
 
 bounded = settings(
     max_examples=6,
@@ -96,7 +118,8 @@ def ask(operation: Any, mode: GenerationMode, headers: dict[str, str], real: Val
         parts = case.path_parameters or {}
         for name in set(parts) & set(real):
             parts[name] = data.draw(st.sampled_from([parts[name], *real[name], *real[name]]))
-        status = case.call(base_url="http://localhost", headers=headers).status_code
-        assert status in told, (status, case.as_curl_command())
+        response = case.call(base_url="http://localhost", headers=headers)
+        assert response.status_code in told, (response.status_code, case.as_curl_command())
+        case.validate_response(response, checks=CHECKS, headers=headers)
 
     is_told()

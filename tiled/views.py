@@ -22,6 +22,7 @@ from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem, not_found
 from broker_site.renderers import JSONRenderer
 from broker_site.root import RootView
+from broker_site.schemas import ROOT
 from events.array_views import as_array_problem
 from events.documents import Emission
 from events.files.slices import Item, parse, resolve
@@ -64,6 +65,7 @@ from tiled.nodes import (
     ValuesNode,
 )
 from tiled.resources import only_key, quoted, resource
+from tiled.schemas import DATA, NODES, WHOLE_RUN
 from tiled.tables import HeldTable, Table
 
 MAX_PAGE = 300
@@ -125,7 +127,7 @@ class AboutView(RootView):
             return JSONRenderer(), JSONRenderer.media_type
         return super().perform_content_negotiation(request, force)
 
-    @extend_schema(parameters=[Parameters], responses={200: dict[str, Any]})
+    @extend_schema(parameters=[Parameters], responses={200: ROOT})
     def get(self, request: Request) -> Any:
         """The version of the service, the address of every route, and what Tiled's clients ask."""
         own = super().get(request)
@@ -205,7 +207,7 @@ def folder(path: Path) -> Node | None:
 
 
 class MetadataView(NodeView):
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=NODES)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """A node: what it is, and where more about it is found."""
         found = self.node(node)
@@ -220,7 +222,7 @@ class MetadataView(NodeView):
 
 
 class SearchView(NodeView):
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=NODES)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The children of a node, one page at a time; of a catalog, those that filters select."""
         found = self.node(node)
@@ -327,7 +329,7 @@ def _listed(node: RunNode, api: str) -> dict[str, Any]:
 
 
 class DistinctView(NodeView):
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=NODES)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The values of metadata keys among the selected runs."""
         found = self.node(node)
@@ -399,7 +401,7 @@ class ArrayView(DataView):
 
     by_block = False
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=DATA)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         found = self.node(node)
         if not isinstance(found, ArrayNode):
@@ -466,14 +468,14 @@ def within_block(node: ArrayNode, block: str, items: Sequence[Item]) -> tuple[It
 class ContainerView(DataView):
     reads_by_post = True
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=WHOLE_RUN)
     def post(self, request: Request, node: str) -> HttpResponseBase:
         """The same with the list of fields in the body."""
         if not (isinstance(request.data, list) and all(isinstance(f, str) for f in request.data)):
             raise Problem(400, "The body must be a list of fields.")
         return self._table(node, request.data)
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=WHOLE_RUN)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """Columns of a dataset as one Arrow file."""
         return self._table(node, request.query_params.getlist("field"))
@@ -514,7 +516,7 @@ class ContainerView(DataView):
 class TableView(ContainerView):
     """Columns of the table of a stream, in the layout of Tiled's writer."""
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=DATA)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """Columns of a table."""
         given = request.query_params
@@ -530,7 +532,7 @@ class TableView(ContainerView):
 
 
 class DocumentsView(DataView):
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=DATA)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """The bluesky documents of a run, as they were emitted, in pages."""
         found = self.node(node)
