@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from broker_site.encoding import to_json
 from broker_site.problems import Problem, as_problem, problem_response
-from headers.merged import MergedRuns
+from headers.index.runs import IndexedRuns
 from policies.models import User
 from tests.conftest import Actor, People
 from tests.documents import Recorder
@@ -123,7 +123,7 @@ def test_a_defect_is_a_500_that_tells_nothing_but_where_to_ask(
     def broken(*args: Any, **kwargs: Any) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(MergedRuns, "page", broken)
+    monkeypatch.setattr(IndexedRuns, "page", broken)
     client = acting_as("alice")
     client.raise_request_exception = False
     response = client.get(URL)
