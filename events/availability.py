@@ -8,7 +8,7 @@ from events.arrays.datums import datum_ids, external_fields
 from events.files.assets import installed_handlers
 from events.files.formats import is_native
 from events.repositories import Events
-from events.sources import Source, choose
+from events.sources import EventSource, choose
 from headers.descriptors import Descriptor
 from headers.repositories import Run
 from headers.streams import uids_of
@@ -26,8 +26,8 @@ def unavailable_fields(run: Run) -> set[tuple[str, str]]:
             spec = specs.get((str(descriptor.uid), name))
             key = descriptor.data_keys[name]
             source = choose(key, spec=spec or None, handlers=run.catalog.handlers).source
-            recorded = spec is not None or source is Source.STREAM
-            if recorded and (source is not Source.FILE or not _installed(spec)):
+            recorded = spec is not None or source is EventSource.STREAM
+            if recorded and (source is not EventSource.FILE or not _installed(spec)):
                 found.add((descriptor.name, name))
     return found
 

@@ -17,7 +17,7 @@ PER_FIELD = ("data", "timestamps", "filled")
 
 
 @dataclass(frozen=True)
-class Page:
+class PageOfEvents:
     """`events` by position, with `_id`; cursors of the pages beside, None where there is none."""
 
     events: list[tuple[Events, Event]]
@@ -27,7 +27,7 @@ class Page:
 
 def event_page(
     sources: Sequence[tuple[Events, Sequence[str]]], size: int, *, salt: str, cursor: str | None
-) -> Page:
+) -> PageOfEvents:
     """The page that a cursor points at, or the first one.
 
     sources: of each run its events, and the descriptors whose events are wanted.
@@ -38,9 +38,9 @@ def event_page(
     if backwards:
         found.reverse()
     if not found:
-        return Page([], None, None)
+        return PageOfEvents([], None, None)
     has_next, has_previous = (True, further) if backwards else (further, cursor is not None)
-    return Page(
+    return PageOfEvents(
         found,
         _write(found[-1][1], salt, backwards=False) if has_next else None,
         _write(found[0][1], salt, backwards=True) if has_previous else None,

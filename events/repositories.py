@@ -18,7 +18,7 @@ from pymongo.cursor import RawBatchCursor
 from pymongo.errors import CursorNotFound, ExecutionTimeout
 
 from headers.catalogs import NORMALIZED
-from headers.merged import MergedRuns
+from headers.finding import RunFinder
 from headers.mongo import (
     CODEC,
     CatalogUnavailable,
@@ -318,7 +318,7 @@ class Events:
         return found
 
 
-class RunsWithEvents(MergedRuns):
+class RunsWithEvents(RunFinder):
     """The same runs, which also finds one of their events."""
 
     def of_event(self, uid: str) -> tuple[Run, Doc]:

@@ -21,7 +21,7 @@ PAGE_EVENTS = 1_000
 """Up to here events are read as documents; a longer column is read as a table."""
 
 
-class Source(StrEnum):
+class EventSource(StrEnum):
     """Where the values are."""
 
     SCALAR = "scalar"
@@ -61,36 +61,38 @@ class SourceRule:
     """If `applies`, the values come from `source`, best through `route`."""
 
     applies: Callable[[FieldFacts], bool]
-    source: Source
+    source: EventSource
     route: Route
 
 
 RULES = (
     SourceRule(
         lambda f: f.external.startswith(STREAM_REFERENCE) and f.spec is None,
-        Source.STREAM,
+        EventSource.STREAM,
         Route.NONE,
     ),
     SourceRule(
         lambda f: bool(f.external) and (f.spec is None or not allowed(f.spec, f.handlers)),
-        Source.UNAVAILABLE,
+        EventSource.UNAVAILABLE,
         Route.NONE,
     ),
-    SourceRule(lambda f: bool(f.external), Source.FILE, Route.ARRAY),
+    SourceRule(lambda f: bool(f.external), EventSource.FILE, Route.ARRAY),
     SourceRule(
-        lambda f: f.dtype == "array" and f.nbytes > SMALL_ARRAY_BYTES, Source.ARRAY, Route.ARRAY
+        lambda f: f.dtype == "array" and f.nbytes > SMALL_ARRAY_BYTES,
+        EventSource.ARRAY,
+        Route.ARRAY,
     ),
-    SourceRule(lambda f: f.dtype == "array", Source.ARRAY, Route.INLINE),
-    SourceRule(lambda f: f.events > PAGE_EVENTS, Source.SCALAR, Route.TABLE),
-    SourceRule(lambda f: True, Source.SCALAR, Route.INLINE),
+    SourceRule(lambda f: f.dtype == "array", EventSource.ARRAY, Route.INLINE),
+    SourceRule(lambda f: f.events > PAGE_EVENTS, EventSource.SCALAR, Route.TABLE),
+    SourceRule(lambda f: True, EventSource.SCALAR, Route.INLINE),
 )
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenSource:
     """The event source of a field, its route, and its estimated bytes per event."""
 
-    source: Source
+    source: EventSource
     route: Route
     nbytes: int
 
@@ -101,13 +103,13 @@ def choose(
     spec: str | None = None,
     handlers: frozenset[str] = frozenset(),
     events: int = 1,
-) -> Choice:
+) -> ChosenSource:
     """The event source of a field, from what its data key and resource say."""
     shape, nbytes = shape_of(data_key), bytes_per_event(data_key)
     dtype, external = str(data_key.get("dtype", "")), str(data_key.get("external") or "")
     facts = FieldFacts(dtype, shape, external, nbytes, spec, handlers, events)
     rule = next(rule for rule in RULES if rule.applies(facts))
-    return Choice(rule.source, rule.route, nbytes)
+    return ChosenSource(rule.source, rule.route, nbytes)
 
 
 ANY_FILE: dict[str, Any] = {"spec": "", "handlers": frozenset({ALL_HANDLERS})}
@@ -133,10 +135,10 @@ def better_as_table(data_key: Mapping[str, Any], format: str) -> bool:
     What is kept in files is not: a table would hold references to it.
     """
     choice = choose(data_key, **ANY_FILE)
-    return choice.source is not Source.FILE and format in TABLE_FORMATS_OF_ARRAYS
+    return choice.source is not EventSource.FILE and format in TABLE_FORMATS_OF_ARRAYS
 
 
-def require_available(key: str, choice: Choice) -> None:
+def require_available(key: str, choice: ChosenSource) -> None:
     """Refuse a field whose files this database knows nothing of.
 
     Raises
@@ -144,5 +146,5 @@ def require_available(key: str, choice: Choice) -> None:
     OutsideDatabase
         Its data key says ``STREAM:`` and nothing refers to its files.
     """
-    if choice.source is Source.STREAM:
+    if choice.source is EventSource.STREAM:
         raise OutsideDatabase(key)

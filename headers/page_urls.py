@@ -5,5 +5,5 @@ from headers import pages
 urlpatterns = [
     path("runs/", pages.RunListPage.as_view(), name="runs"),
     path("runs/facets/", pages.RunFacetsPage.as_view(), name="run-facets"),
-    path("runs/<str:key>/", pages.RunPage.as_view(), name="run"),
+    path("runs/<str:key>/", pages.RunDetailPage.as_view(), name="run"),
 ]

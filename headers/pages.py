@@ -39,11 +39,11 @@ FACET_VALUES = 8
 PAGE_SIZE = 50
 
 
-class RunListParameters(lists.HeaderListParameters):
+class RunListPageParameters(lists.HeaderListParameters):
     page_size = serializers.IntegerField(min_value=1, max_value=200, default=PAGE_SIZE)
 
 
-class Page(views.RunView):
+class PageView(views.RunView):
     """Base of the pages: errors are pages, too."""
 
     schema = None
@@ -72,7 +72,7 @@ class Page(views.RunView):
         return self.page("error.html", {"problem": problem}, problem.status)
 
 
-class RunListPage(Page):
+class RunListPage(PageView):
     def get(self, request: Request) -> HttpResponse:
         """Runs, newest first, with filters."""
         filters = filled_in(request.query_params)
@@ -85,11 +85,11 @@ class RunListPage(Page):
         return self.page("runs/list.html", form | shown, problem.status)
 
 
-class RunFacetsPage(Page):
+class RunFacetsPage(PageView):
     def get(self, request: Request) -> HttpResponse:
         """How many of the selected runs have which plan, proposal, …; a part of the list's page."""
         filters = filled_in(request.query_params)
-        given = RunListParameters.checked(filters)
+        given = RunListPageParameters.checked(filters)
         chosen = lists.chosen_runs(request, given)
         facets = [
             {"title": title, "values": _facet(chosen, name, paths, filters)}
@@ -100,7 +100,7 @@ class RunFacetsPage(Page):
         return self.page("runs/facets.html", {"facets": facets})
 
 
-class RunPage(Page):
+class RunDetailPage(PageView):
     def get(self, request: Request, key: str) -> HttpResponse:
         """One run: what it is, its streams with plots and images, downloads and metadata."""
         Parameters.of(request)
@@ -140,7 +140,7 @@ def filled_in(given: QueryDict) -> QueryDict:
 
 
 def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
-    given = RunListParameters.checked(filters)
+    given = RunListPageParameters.checked(filters)
     chosen = lists.chosen_runs(request, given)
     found = lists.page_of("runs page", request, given, chosen)
     return {

@@ -21,7 +21,7 @@ class Header(serializers.Serializer[object]):
     descriptors = serializers.ListField(child=serializers.DictField(), required=False)
 
 
-class Stream(serializers.Serializer[object]):
+class StreamSummary(serializers.Serializer[object]):
     """A stream of a run, with its data keys."""
 
     name = serializers.CharField()
@@ -35,7 +35,7 @@ class Stream(serializers.Serializer[object]):
 class HeaderWithStreams(Header):
     """A run with its descriptors and streams."""
 
-    streams = Stream(many=True)
+    streams = StreamSummary(many=True)
 
 
 class Missing(serializers.Serializer[object]):

@@ -83,8 +83,8 @@ def summarize(run: Run) -> Summary:
 def status_of(run: Run) -> str:
     if run.stop is None:
         return "open"
-    told = run.stop.get("exit_status")
-    return told if told in ("success", "fail", "abort") else "unknown"
+    status = run.stop.get("exit_status")
+    return status if status in ("success", "fail", "abort") else "unknown"
 
 
 def label(value: Any, length: int = MAX_LABEL) -> str:

@@ -15,8 +15,8 @@ from broker_site.conditional import is_known
 from broker_site.encoding import to_json
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, not_found
+from headers.finding import AmbiguousKey, RunFinder, RunNotFound
 from headers.index.runs import CatalogsUnavailable
-from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.mongo import CatalogUnavailable, QueryRefused
 from headers.queries import QueryError
 from headers.repositories import Run, count_events, referenced_fields
@@ -29,8 +29,8 @@ from policies.requests import access_for
 class RunView(APIView):
     """Base of every route that reads runs: knows the caller's access, speaks in problems."""
 
-    def runs(self) -> MergedRuns:
-        return MergedRuns(settings.CATALOGS, access_for(self.request))
+    def runs(self) -> RunFinder:
+        return RunFinder(settings.CATALOGS, access_for(self.request))
 
     def run(self, key: str) -> Run:
         """The run that a key of the path names."""

@@ -17,7 +17,7 @@ import structlog
 
 from broker_site.threads import in_watching_thread
 from headers.mongo import CatalogUnavailable
-from live.pages import Page, SharedPage
+from live.pages import Following, SharedPage
 
 log = structlog.get_logger(__name__)
 
@@ -47,7 +47,7 @@ class Channel:
         self._looking: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
 
-    def begin(self, page: Page) -> None:
+    def begin(self, page: Following) -> None:
         """Looks for what comes behind the page of a reader that is up to date."""
         if self._looking is None:
             self._looking = asyncio.ensure_future(self._look_until_broken(page))
@@ -71,7 +71,7 @@ class Channel:
         at = number - (self.next - len(self._pages))
         return self._pages[at] if 0 <= at < len(self._pages) else None
 
-    async def _look_until_broken(self, page: Page) -> None:
+    async def _look_until_broken(self, page: Following) -> None:
         try:
             await self._look(page)
         except Exception:
@@ -79,7 +79,7 @@ class Channel:
             self.is_broken = True
             await self._wake()
 
-    async def _look(self, page: Page) -> None:
+    async def _look(self, page: Following) -> None:
         """Reads on and on; ends with what is followed."""
         news = time.monotonic()
         while not page.is_end:
@@ -97,7 +97,7 @@ class Channel:
                 pause = QUIET_SECONDS if begin - news > QUIET_AFTER else SECONDS
                 await asyncio.sleep(max(pause, SHARE * (time.monotonic() - begin)))
 
-    async def _publish(self, page: Page) -> None:
+    async def _publish(self, page: Following) -> None:
         self._pages.append(SharedPage(page))
         self.next += 1
         while len(self._pages) > KEPT_PAGES or (

@@ -16,7 +16,7 @@ from headers.mongo import CatalogUnavailable
 from live.channels import Channel, channels
 from live.messages import GONE, HEARTBEAT
 from live.messages import RETRY as RECONNECT
-from live.pages import Page
+from live.pages import Following
 from policies import audit
 from policies.addresses import client_network
 from policies.models import User
@@ -133,21 +133,21 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Stream:
+class FollowedStream:
     """What a reader follows, and what is to be told of it."""
 
     followed: Any
     """by what the readers of the same are known"""
-    begin: Page
+    begin: Following
     choice: Any
     standing: Callable[[], Standing]
-    told: Callable[[Watch], None]
+    on_watched: Callable[[Watch], None]
     """called in the end, in a thread"""
-    note: Callable[[Page], None] | None = None
+    note: Callable[[Following], None] | None = None
     """called with each page that is sent, in a thread"""
 
 
-def follow(request: Request, stream: Stream) -> AsyncGenerator[bytes, None]:
+def follow(request: Request, stream: FollowedStream) -> AsyncGenerator[bytes, None]:
     """The server-sent events of a stream, until it or the access ends.
 
     Raises Throttled or Problem at once where the caller may not begin another stream.
@@ -159,7 +159,7 @@ def follow(request: Request, stream: Stream) -> AsyncGenerator[bytes, None]:
     return _watched(stream, Watch(budget, stream.standing), who)
 
 
-async def _watched(stream: Stream, watch: Watch, who: str) -> AsyncGenerator[bytes, None]:
+async def _watched(stream: FollowedStream, watch: Watch, who: str) -> AsyncGenerator[bytes, None]:
     followers.enter(who)
     try:
         with channels.of(stream.followed) as channel:
@@ -172,13 +172,13 @@ async def _watched(stream: Stream, watch: Watch, who: str) -> AsyncGenerator[byt
         await in_thread(_tell, stream, watch)
 
 
-def _tell(stream: Stream, watch: Watch) -> None:
+def _tell(stream: FollowedStream, watch: Watch) -> None:
     watch.spend()
-    stream.told(watch)
+    stream.on_watched(watch)
 
 
 class _Reader:
-    def __init__(self, stream: Stream, watch: Watch, channel: Channel) -> None:
+    def __init__(self, stream: FollowedStream, watch: Watch, channel: Channel) -> None:
         self._watch = watch
         self._channel = channel
         self._choice = stream.choice

@@ -19,7 +19,7 @@ from headers.queries import Query
 from headers.repositories import Run, Runs
 from headers.views import header
 from live.messages import identified, message
-from live.pages import Item, Page
+from live.pages import Following, Item
 from live.positions import LONGEST
 from policies.rule.access import Access
 
@@ -35,7 +35,7 @@ Key = tuple[str, Any]
 
 
 @dataclass(frozen=True)
-class Listing:
+class LiveListing:
     """Which runs are followed."""
 
     access: Access
@@ -106,7 +106,7 @@ class ListPosition:
     def _mark(self, run: Run) -> ListMark:
         return self.marks.get(run.catalog.name, ListMark())
 
-    def id(self, listing: Listing) -> str:
+    def id(self, listing: LiveListing) -> str:
         marks = [
             [name, mark.since, [list(place) for place in mark.recent]]
             for name, mark in self.marks.items()
@@ -114,7 +114,7 @@ class ListPosition:
         return write_cursor({"m": marks, "o": [list(key) for key in self.open]}, listing.salt)
 
     @classmethod
-    def read(cls, text: str, listing: Listing) -> "ListPosition":
+    def read(cls, text: str, listing: LiveListing) -> "ListPosition":
         """The position of an id. Problem 400 where it is none of this listing."""
         try:
             content = read_cursor(text, listing.salt, longest=LONGEST)
@@ -130,10 +130,10 @@ class ListPosition:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListPage(Page):
+class ListPage(Following):
     """Runs that have begun, oldest first, and open ones that have ended."""
 
-    listing: Listing
+    listing: LiveListing
     before: ListPosition
     after: ListPosition
 
@@ -160,7 +160,7 @@ class ListPage(Page):
         return b""
 
 
-def begun_now(listing: Listing) -> ListPage:
+def begun_now(listing: LiveListing) -> ListPage:
     """Nothing, behind which the runs come that begin from now on, or end."""
     position = ListPosition()
     for run in reversed(listing.page(NEW_RUNS, "-time", {})):
@@ -168,12 +168,12 @@ def begun_now(listing: Listing) -> ListPage:
     return begun_behind(listing, position)
 
 
-def begun_behind(listing: Listing, position: ListPosition) -> ListPage:
+def begun_behind(listing: LiveListing, position: ListPosition) -> ListPage:
     """Nothing, behind which the runs come that were not told of."""
     return ListPage(listing=listing, before=position, items=(), after=position, is_last=False)
 
 
-def _read(listing: Listing, position: ListPosition) -> ListPage:
+def _read(listing: LiveListing, position: ListPosition) -> ListPage:
     items: list[Item] = [("stop", run) for run in _ended(listing, position)]
     items += (("start", run) for run in _new(listing, position))
     after = position
@@ -182,14 +182,14 @@ def _read(listing: Listing, position: ListPosition) -> ListPage:
     return ListPage(listing=listing, before=position, items=items, after=after, is_last=True)
 
 
-def _new(listing: Listing, position: ListPosition) -> Iterator[Run]:
+def _new(listing: LiveListing, position: ListPosition) -> Iterator[Run]:
     marks = position.marks
     size = NEW_RUNS + sum(len(mark.recent) for mark in marks.values())
     found = listing.page(size, "time", {name: mark.since for name, mark in marks.items()})
     return (run for run in found if not position.includes("start", run))
 
 
-def _ended(listing: Listing, position: ListPosition) -> Iterator[Run]:
+def _ended(listing: LiveListing, position: ListPosition) -> Iterator[Run]:
     for catalog in listing.catalogs:
         ids = [document for name, document in position.open if name == catalog.name]
         runs = Runs(catalog, listing.access)

@@ -22,7 +22,7 @@ PER_FIELD = ("data", "timestamps", "filled")
 
 
 @dataclass(frozen=True)
-class Choice:
+class Narrowing:
     """What of a run's documents a reader wants; None: all."""
 
     fields: frozenset[str] | None = None
@@ -40,7 +40,7 @@ def identified(id: str) -> bytes:
     return f"id: {id}\n\n".encode()
 
 
-def write(run: Run, position: Position, items: Sequence[Item], choice: Choice) -> bytes:
+def write(run: Run, position: Position, items: Sequence[Item], choice: Narrowing) -> bytes:
     """Documents that come behind a position."""
     streams = {d.get("uid"): stream_name(d) for d in run.descriptors}
     messages = []
@@ -88,7 +88,7 @@ def _shape(event: Doc) -> list[Collection[str]]:
     return [event.keys(), *(part.keys() if isinstance(part, dict) else () for part in parts)]
 
 
-def _chosen(group: Sequence[Item], streams: dict[Any, str], choice: Choice) -> Doc | None:
+def _chosen(group: Sequence[Item], streams: dict[Any, str], choice: Narrowing) -> Doc | None:
     """The content of an event; None where the reader does not want it."""
     name = group[0][0]
     document: Doc = group[0][1]

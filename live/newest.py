@@ -6,10 +6,10 @@ from rest_framework.request import Request
 
 from broker_site.parameters import Parameters
 from broker_site.problems import not_found
-from headers.pages import Page
+from headers.pages import PageView
 
 
-class NewestRunPage(Page):
+class NewestRunPage(PageView):
     def get(self, request: Request, beamline: str) -> HttpResponse:
         """An empty frame: the page's script fills it with runs that the reader may read."""
         Parameters.of(request)

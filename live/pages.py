@@ -9,7 +9,7 @@ Item = tuple[str, Any]
 """what it is, such as the name of a document, and itself"""
 
 
-class Place(Protocol):
+class Followable(Protocol):
     """A position: what of something followed was sent."""
 
     def includes(self, name: str, content: Any, /) -> bool: ...
@@ -18,7 +18,7 @@ class Place(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Page(ABC):
+class Following(ABC):
     """Items that come behind a position, not too many of them."""
 
     before: Any
@@ -33,7 +33,7 @@ class Page(ABC):
         """There will be nothing more, ever."""
 
     @abstractmethod
-    def further(self) -> "Page":
+    def further(self) -> "Following":
         """The page behind this one, as it is now."""
 
     @abstractmethod
@@ -50,7 +50,7 @@ class Page(ABC):
 
     def seen_from(self, position: Any) -> Self:
         """The same for who is elsewhere, and has some of its items already."""
-        at: Place = position
+        at: Followable = position
         new = []
         for name, content in self.items:
             if not at.includes(name, content):
@@ -62,7 +62,7 @@ class Page(ABC):
 class SharedPage:
     """A page, and its text for each choice that a reader has made."""
 
-    def __init__(self, page: Page) -> None:
+    def __init__(self, page: Following) -> None:
         self.page = page
         self._texts: dict[Any, bytes] = {}
 

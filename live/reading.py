@@ -15,8 +15,8 @@ from events.documents import public
 from events.repositories import Events, Place, Reference
 from headers.repositories import Run, renewed
 from headers.streams import recorded_counts, stream_name, uids_of
-from live.messages import Choice, end, identified, write
-from live.pages import Item, Page
+from live.messages import Narrowing, end, identified, write
+from live.pages import Following, Item
 from live.positions import RECENT, Mark, Position
 
 Doc = dict[str, Any]
@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunPage(Page):
+class RunFollowing(Following):
     """Documents of a run, at most ROWS events among them."""
 
     run: Run
@@ -41,10 +41,10 @@ class RunPage(Page):
     def is_end(self) -> bool:
         return self.after.stopped
 
-    def further(self) -> "RunPage":
+    def further(self) -> "RunFollowing":
         return read(self.run, self.after)
 
-    def text(self, choice: Choice) -> bytes:
+    def text(self, choice: Narrowing) -> bytes:
         return write(self.run, self.before, self.items, choice)
 
     def opening(self) -> bytes:
@@ -55,12 +55,12 @@ class RunPage(Page):
         return end(self.run, self.after, lacking(self.run, self.after))
 
 
-def begun_at(run: Run, position: Position) -> RunPage:
+def begun_at(run: Run, position: Position) -> RunFollowing:
     """Nothing, behind which the documents of a run come that lie behind a position."""
-    return RunPage(run=run, before=position, items=(), after=position, is_last=False)
+    return RunFollowing(run=run, before=position, items=(), after=position, is_last=False)
 
 
-def read(run: Run, position: Position) -> RunPage:
+def read(run: Run, position: Position) -> RunFollowing:
     """The next page behind a position."""
     run = renewed(run)
     events, is_last = _events_behind(run, position)
@@ -68,7 +68,9 @@ def read(run: Run, position: Position) -> RunPage:
     items = list(emission.items(events, is_last))
     if is_last and (stop := _next_stop(run, emission.position)):
         items += emission.emit("stop", stop)
-    return RunPage(run=run, before=position, items=items, after=emission.position, is_last=is_last)
+    return RunFollowing(
+        run=run, before=position, items=items, after=emission.position, is_last=is_last
+    )
 
 
 def lacking(run: Run, position: Position) -> dict[str, int]:

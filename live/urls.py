@@ -4,5 +4,7 @@ from live import views
 
 urlpatterns = [
     path("headers/live/", views.LiveListView.as_view(), name="header-live"),
-    path("headers/<str:key>/documents/", views.DocumentsView.as_view(), name="header-documents"),
+    path(
+        "headers/<str:key>/documents/", views.LiveDocumentsView.as_view(), name="header-documents"
+    ),
 ]

@@ -23,12 +23,12 @@ from headers.lists import HeaderFilters, chosen_runs
 from headers.repositories import Run
 from headers.streams import stream_name
 from headers.views import RunView
-from live.following import Standing, Stream, Watch, follow
-from live.listing import Listing, ListPage, ListPosition, begun_behind, begun_now
-from live.messages import MEDIA_TYPE, RETRY, Choice
-from live.pages import Page
+from live.following import FollowedStream, Standing, Watch, follow
+from live.listing import ListPage, ListPosition, LiveListing, begun_behind, begun_now
+from live.messages import MEDIA_TYPE, RETRY, Narrowing
+from live.pages import Following
 from live.positions import LONGEST, Position
-from live.reading import RunPage, begun_at, from_now
+from live.reading import RunFollowing, begun_at, from_now
 from policies.audit import note_runs, record_read
 from policies.requests import access_now, guarded, still_allowed
 
@@ -63,7 +63,7 @@ class LiveParameters(event_views.DocumentsParameters):
     )
 
 
-class DocumentsView(event_views.DocumentsView):
+class LiveDocumentsView(event_views.DocumentsView):
     renderer_classes = [
         *event_views.DocumentsView.renderer_classes,
         offered(EVENT_STREAM, MEDIA_TYPE),
@@ -127,7 +127,7 @@ class LiveListView(RunView):
         id = request.headers.get("Last-Event-ID") or given.get("after") or None
         filters = {name: value for name, value in given.items() if name not in ("after", "follow")}
         chosen = chosen_runs(request, filters)
-        listing = Listing(
+        listing = LiveListing(
             chosen.runs.access,
             tuple(chosen.runs.index.catalogs.values()),
             chosen.wanted,
@@ -144,18 +144,18 @@ class LiveListView(RunView):
         # An id alone: with nothing new there would be none to go on from.
         return RETRY + (page.text(None) or page.opening())
 
-    def _stream(self, request: Request, page: ListPage) -> Stream:
-        def note(page: Page) -> None:
+    def _stream(self, request: Request, page: ListPage) -> FollowedStream:
+        def note(page: Following) -> None:
             runs = [run for _, run in page.items]
             record_read(request._request, runs, status=200, result="followed")
 
-        return Stream(
+        return FollowedStream(
             followed=page.listing,
             begin=page,
             choice=None,
             standing=partial(_standing_of_list, request, page.listing),
             note=note,
-            told=lambda watch: None,
+            on_watched=lambda watch: None,
         )
 
 
@@ -184,7 +184,7 @@ def _position(request: Request, run: Run, given: dict[str, Any]) -> Position:
     return from_now(run) if given.get("from") == "now" else Position()
 
 
-def _choice(run: Run, given: dict[str, Any]) -> Choice:
+def _choice(run: Run, given: dict[str, Any]) -> Narrowing:
     """The fields and streams asked for. An open run may get those that it does not have yet."""
     known_streams = {stream_name(descriptor) for descriptor in run.descriptors}
     known_fields = {name for doc in run.descriptors for name in doc.get("data_keys") or ()}
@@ -194,19 +194,19 @@ def _choice(run: Run, given: dict[str, Any]) -> Choice:
         chosen[parameter] = None if names is None else frozenset(names)
         if run.stop is not None and (unknown := sorted((chosen[parameter] or set()) - known)):
             raise Problem(400, f"{parameter}: the run has no {', '.join(unknown)[:500]}.")
-    return Choice(**chosen)
+    return Narrowing(**chosen)
 
 
-def _stream_of(request: Request, run: Run, page: RunPage, choice: Choice) -> Stream:
-    def told(watch: Watch) -> None:
+def _stream_of(request: Request, run: Run, page: RunFollowing, choice: Narrowing) -> FollowedStream:
+    def note_watched(watch: Watch) -> None:
         record_read(request._request, [run], status=200, bytes=watch.sent, result=watch.result)
 
-    return Stream(
+    return FollowedStream(
         followed=(run.catalog.name, run.uid),
         begin=page,
         choice=choice,
         standing=partial(_standing, request, run),
-        told=told,
+        on_watched=note_watched,
     )
 
 
@@ -214,7 +214,7 @@ def _standing(request: Request, run: Run) -> Standing:
     return Standing.ALLOWED if still_allowed(request, run) else Standing.GONE
 
 
-def _standing_of_list(request: Request, listing: Listing) -> Standing:
+def _standing_of_list(request: Request, listing: LiveListing) -> Standing:
     """With other rights it is another list."""
     access = access_now(request)
     if access is None:
@@ -222,7 +222,7 @@ def _standing_of_list(request: Request, listing: Listing) -> Standing:
     return Standing.ALLOWED if access == listing.access else Standing.CHANGED
 
 
-def _so_far(page: Page, choice: Choice) -> Iterator[bytes]:
+def _so_far(page: Following, choice: Narrowing) -> Iterator[bytes]:
     """What there is behind a page; much of it in several answers."""
     yield RETRY + page.opening()
     sent = 0

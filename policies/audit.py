@@ -91,15 +91,15 @@ def record(kind: AuditEvent.Kind, **fields: Any) -> None:
 
 def record_soon(kind: AuditEvent.Kind, request: HttpRequest, **fields: Any) -> None:
     """Writes an event within a few seconds, whatever becomes of this process short of a kill."""
-    trail.put(ReadRecord(_told(kind, request, **fields)))
+    trail.put(ReadRecord(_event_fields(kind, request, **fields)))
 
 
 def record_read(request: HttpRequest, runs: Iterable[ReadRun], **fields: Any) -> None:
     """Somebody read these runs. Only those that not everybody may read are told of."""
     if not _user(request).pk:
         return  # Nobody in particular reads what is public, and nothing else.
-    told = [(run.catalog.name, str(run.uid), run.proposal or "") for run in runs]
-    trail.put(ReadRecord(_told(Kind.READ, request, **fields), told))
+    read = [(run.catalog.name, str(run.uid), run.proposal or "") for run in runs]
+    trail.put(ReadRecord(_event_fields(Kind.READ, request, **fields), read))
 
 
 def note_runs(runs: Iterable[ReadRun]) -> None:
@@ -147,7 +147,9 @@ def record_links(through: type[Model], instance: Model, added: Iterable[str]) ->
     _record_change(instance, "changed", {"of": through.__name__, "added": sorted(added)})
 
 
-def _told(kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any) -> dict[str, Any]:
+def _event_fields(
+    kind: AuditEvent.Kind, request: HttpRequest | None, **fields: Any
+) -> dict[str, Any]:
     """The fields of an event, with what the request says about its circumstances.
 
     `user` names the actor.
@@ -318,7 +320,7 @@ def _record_at(request: HttpRequest | None, kind: AuditEvent.Kind, **fields: Any
         request = at_hand.request
     if request is not None and kind in BOUNDED and not _admits_failure_of(request):
         return
-    event = _event(_told(kind, request, **fields))
+    event = _event(_event_fields(kind, request, **fields))
     waiting = _bulk.get()
     if waiting is None:
         event.save()
@@ -423,8 +425,8 @@ failed_sign_ins = Bound(each=100, together=500, seconds=60)
 def left_out(at_once: bool = False) -> list[ReadRecord]:
     """Events that tell how many were left out, of the windows that have ended."""
     kinds = {Kind.REFUSED: anonymous_refusals, Kind.SIGN_IN_FAILED: failed_sign_ins}
-    told = ((kind, bound.left_out(at_once=at_once)) for kind, bound in kinds.items())
-    return [_left_out(kind, counts) for kind, counts in told if counts]
+    counted = ((kind, bound.left_out(at_once=at_once)) for kind, bound in kinds.items())
+    return [_left_out(kind, counts) for kind, counts in counted if counts]
 
 
 def _left_out(kind: AuditEvent.Kind, counts: Counter[str]) -> ReadRecord:

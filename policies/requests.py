@@ -90,7 +90,7 @@ class GuardedStream:
         self._checked = time.monotonic()
         self._bytes = self._unspent = 0
         self._result = "broken off"
-        self._told = False
+        self._noted = False
 
     def __iter__(self) -> "GuardedStream":
         return self
@@ -108,9 +108,9 @@ class GuardedStream:
         return chunk
 
     def close(self) -> None:
-        if self._told:
+        if self._noted:
             return
-        self._told = True
+        self._noted = True
         _close(self._chunks)
         self._spend()
         audit.record_read(

@@ -17,10 +17,10 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
 from django.utils import timezone
 
+from headers.finding import AmbiguousKey, RunFinder, RunNotFound
 from headers.index.catch_up import fresh_index
 from headers.index.listing import Wanted
 from headers.index.runs import CatalogsUnavailable, IndexedRuns
-from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from policies import audit
 from policies.embargo import extend_embargo, may_manage, may_widen, release_now
 from policies.models import (
@@ -456,7 +456,7 @@ class OverrideForm(OwnRightsForm):
         if not catalogs or not typed:
             return self.cleaned_data
         try:
-            run = MergedRuns(catalogs, access_of(person(self.request))).find(typed)
+            run = RunFinder(catalogs, access_of(person(self.request))).find(typed)
         except RunNotFound:
             raise ValidationError({"run_uid": "There is no such run in this catalog."}) from None
         except AmbiguousKey:

@@ -26,7 +26,7 @@ from django.conf import settings
 from events.arrays.datums import datum_ids, external_fields
 from events.data_keys import bytes_per_event
 from events.repositories import Events
-from events.sources import Choice, choose
+from events.sources import ChosenSource, choose
 from headers.catalogs import Catalog
 from headers.descriptors import Descriptor, Doc
 from headers.index.catch_up import fresh_index
@@ -226,7 +226,7 @@ def _stream(name: str, use: _Use) -> StreamRates:
     )
 
 
-def _choices(latest: Mapping[str, tuple[Run, Doc]], events: int) -> dict[str, Choice]:
+def _choices(latest: Mapping[str, tuple[Run, Doc]], events: int) -> dict[str, ChosenSource]:
     """The event source of each field, for runs of so many events."""
     newest = {str(doc.get("uid")): (run, doc) for run, doc in latest.values()}
     specs = {uid: _specs(run, doc) for uid, (run, doc) in newest.items()}
@@ -259,7 +259,7 @@ def _specs(run: Run, descriptor: Doc) -> dict[str, str]:
     }
 
 
-def _grouped(choices: Mapping[str, Choice]) -> tuple[FieldSource, ...]:
+def _grouped(choices: Mapping[str, ChosenSource]) -> tuple[FieldSource, ...]:
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for name, choice in choices.items():
         groups[choice.source.value, choice.route.value].append(name)
@@ -274,7 +274,7 @@ ROUTE_ADVICE = {
 }
 
 
-def _advice(choices: Mapping[str, Choice], events: Spread) -> str:
+def _advice(choices: Mapping[str, ChosenSource], events: Spread) -> str:
     """In words, which routes serve a stream that has so many events in a run."""
     routes = dict.fromkeys(sorted(choice.route.value for choice in choices.values()))
     many = f" (p95 {events.p95:,.0f} events a run)" if "table" in routes else ""

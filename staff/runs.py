@@ -22,10 +22,10 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem, as_problem
 from headers.catalogs import Catalog
+from headers.finding import AmbiguousKey, RunFinder, RunNotFound
 from headers.index.listing import Wanted
 from headers.index.runs import CatalogsUnavailable, IndexedRuns
 from headers.lists import wanted_of
-from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.models import RUNS_OF_CATALOGS
 from headers.mongo import QueryRefused
 from headers.paging import run_page
@@ -44,7 +44,7 @@ NOBODY = ("anonymous", "-")
 UID_LIKE = re.compile(r"(?=.*\d)[0-9a-f][0-9a-f-]{4,}")
 
 
-class RunListParameters(Parameters):
+class RunChangelistParameters(Parameters):
     """What the list of runs accepts; anything else is refused."""
 
     q = PlainText(required=False, allow_blank=True, max_length=200)
@@ -131,7 +131,7 @@ class RunAdmin(ReadOnlyAdmin):
             raise PermissionDenied
 
     def _listed(self, request: HttpRequest) -> dict[str, Any]:
-        given = {k: v for k, v in RunListParameters.checked(request.GET).items() if v != ""}
+        given = {k: v for k, v in RunChangelistParameters.checked(request.GET).items() if v != ""}
         filters = {name: value for name, value in given.items() if name != "cursor"}
         access = access_of(_user(request))
         page = run_page(
@@ -152,7 +152,7 @@ class RunAdmin(ReadOnlyAdmin):
 
     def _run(self, request: HttpRequest, uid: str) -> Run:
         try:
-            return MergedRuns([self._catalog], access_of(_user(request))).find(uid)
+            return RunFinder([self._catalog], access_of(_user(request))).find(uid)
         except (RunNotFound, AmbiguousKey):
             raise Http404 from None
 

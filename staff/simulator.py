@@ -40,7 +40,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Readers:
+class ReadersByRule:
     """The people whom one rule lets read a run."""
 
     rule: DecidingRule
@@ -120,7 +120,7 @@ def _indexed(catalogs: Sequence[Catalog], viewer: Access) -> IndexedRuns:
 # -- Who can read a run? ---------------------------------------------------------------------
 
 
-def who_can_read(run: Run) -> list[Readers]:
+def who_can_read(run: Run) -> list[ReadersByRule]:
     """The people who may read a run, under the first rule that lets them."""
     active = User.objects.filter(is_active=True)
     admins = active.filter(Q(is_superuser=True) | Q(data_admin=True))
@@ -135,17 +135,19 @@ def who_can_read(run: Run) -> list[Readers]:
         groups.append((DecidingRule.MEMBER, active.filter(pk__in=current)))
     found = list(_without_repeats(groups))
     if proposal is not None and proposal.is_public:
-        found.append(Readers(DecidingRule.PUBLIC, [EVERYBODY]))
+        found.append(ReadersByRule(DecidingRule.PUBLIC, [EVERYBODY]))
     return found
 
 
-def _without_repeats(groups: Iterable[tuple[DecidingRule, QuerySet[User]]]) -> Iterator[Readers]:
-    told: set[str] = set()
+def _without_repeats(
+    groups: Iterable[tuple[DecidingRule, QuerySet[User]]],
+) -> Iterator[ReadersByRule]:
+    named: set[str] = set()
     for rule, users in groups:
-        names = set(users.values_list("username", flat=True)) - told
-        told |= names
+        names = set(users.values_list("username", flat=True)) - named
+        named |= names
         if names:
-            yield Readers(rule, sorted(names))
+            yield ReadersByRule(rule, sorted(names))
 
 
 # -- What would change? ----------------------------------------------------------------------

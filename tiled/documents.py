@@ -52,7 +52,7 @@ class SequenceWriter:
         return _with_literals(record) if self._literals else to_json(record)
 
 
-class MsgpackWriter(SequenceWriter):
+class MsgpackSequenceWriter(SequenceWriter):
     """One map after the other."""
 
     media_type = wire.MSGPACK
@@ -63,7 +63,11 @@ class MsgpackWriter(SequenceWriter):
 
 def writer_for(request: Request) -> SequenceWriter:
     agent = request.headers.get("User-Agent", "")
-    kind = MsgpackWriter if wire.MSGPACK in request.headers.get("Accept", "") else SequenceWriter
+    kind = (
+        MsgpackSequenceWriter
+        if wire.MSGPACK in request.headers.get("Accept", "")
+        else SequenceWriter
+    )
     return kind(
         separated=not agent.startswith("python-tiled/0.1."),
         literals=agent.startswith("python-tiled"),

@@ -63,7 +63,7 @@ class SignInView(Speaking, AuthView):
         return uncached(request, tokens(begin_session(user)) | identity(user))
 
 
-class DeviceView(Speaking, AuthView):
+class BrowserProviderView(Speaking, AuthView):
     authentication_classes = ()
 
     @extend_schema(request=None, responses={200: dict[str, Any]})
@@ -123,7 +123,7 @@ class RevokeView(Speaking, AuthView):
         return HttpResponse(status=204)
 
 
-class LogoutView(Speaking, AuthView):
+class ClientLogoutView(Speaking, AuthView):
     @extend_schema(request=None, responses={204: None})
     def post(self, request: Request) -> HttpResponseBase:
         """Ends the session whose access token is sent."""
@@ -140,7 +140,7 @@ class Everybody(SignIn):
         return True
 
 
-class WhoAmIView(Speaking, AuthView):
+class ClientWhoAmIView(Speaking, AuthView):
     permission_classes = (Everybody,)
 
     @extend_schema(request=None, responses={200: dict[str, Any]})

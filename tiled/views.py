@@ -30,10 +30,10 @@ from events.repositories import Events
 from events.stream import NoSuchName
 from events.streaming import etag_of, started, streamed, unchanged
 from events.views import FILLED_BYTES, EventView, whole_run
+from headers.finding import MAX_NEWEST, RunFinder
 from headers.index.listing import Wanted
 from headers.index.runs import IndexedRuns
 from headers.lists import Chosen
-from headers.merged import MAX_NEWEST, MergedRuns
 from headers.paging import Page
 from headers.queries import field_path
 from headers.repositories import Run
@@ -79,7 +79,7 @@ V3 = "v3"
 Path = tuple[str, ...]
 
 
-class AnyBody(BaseParser):
+class AnyJSON(BaseParser):
     """JSON, whatever the Content-Type says: the clients send none."""
 
     media_type = "*/*"
@@ -94,7 +94,7 @@ class AnyBody(BaseParser):
 class Speaking(APIView):
     """Mixed into views: takes what the clients accept, and refuses as they understand it."""
 
-    parser_classes: Sequence[type[BaseParser]] = [AnyBody]
+    parser_classes: Sequence[type[BaseParser]] = [AnyJSON]
 
     def perform_content_negotiation(
         self, request: Request, force: bool = False
@@ -175,7 +175,7 @@ class NodeView(Speaking, EventView):
             return found
         if name.startswith("-"):
             raise NoNode(name)
-        run = MergedRuns(node.catalogs, access_for(self.request)).find(name)
+        run = RunFinder(node.catalogs, access_for(self.request)).find(name)
         if run.uid != name:
             raise NoNode(name)
         note_runs([run])
@@ -396,7 +396,7 @@ class DataView(NodeView):
         return found
 
 
-class ArrayView(DataView):
+class NodeArrayView(DataView):
     """Part of an array: little-endian values in C order."""
 
     by_block = False
@@ -435,7 +435,7 @@ class ArrayView(DataView):
             raise Problem(413, f"This is {nbytes} bytes; take {settings.RESPONSE_BYTES} at most.")
 
 
-class BlockView(ArrayView):
+class BlockView(NodeArrayView):
     by_block = True
 
 
@@ -513,7 +513,7 @@ class ContainerView(DataView):
         return HttpResponseRedirect(f"{address}?format=h5")
 
 
-class TableView(ContainerView):
+class NodeTableView(ContainerView):
     """Columns of the table of a stream, in the layout of Tiled's writer."""
 
     @extend_schema(request=None, responses=DATA)
@@ -531,7 +531,7 @@ class TableView(ContainerView):
         return self._columns(node, list(dict.fromkeys(fields)))
 
 
-class DocumentsView(DataView):
+class RunDocumentsView(DataView):
     @extend_schema(request=None, responses=DATA)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """The bluesky documents of a run, as they were emitted, in pages."""

@@ -50,7 +50,7 @@ class TooMuch(Exception):
 
 
 @dataclass(frozen=True)
-class Kind:
+class DocumentKind:
     """A kind of document, where it is stored and which key no two of them share.
 
     in_assets: beside resources and datums. made_id: `_id` follows from the key, because there may
@@ -68,14 +68,14 @@ class Kind:
 KINDS = {
     kind.name: kind
     for kind in (
-        Kind("start", "run_start"),
-        Kind("descriptor", "event_descriptor"),
-        Kind("resource", "resource", in_assets=True, made_id=True),
-        Kind("stream_resource", "stream_resource", in_assets=True, made_id=True),
-        Kind("datum", "datum", key="datum_id", in_assets=True),
-        Kind("stream_datum", "stream_datum", in_assets=True, made_id=True),
-        Kind("event", "event"),
-        Kind("stop", "run_stop", key="run_start"),
+        DocumentKind("start", "run_start"),
+        DocumentKind("descriptor", "event_descriptor"),
+        DocumentKind("resource", "resource", in_assets=True, made_id=True),
+        DocumentKind("stream_resource", "stream_resource", in_assets=True, made_id=True),
+        DocumentKind("datum", "datum", key="datum_id", in_assets=True),
+        DocumentKind("stream_datum", "stream_datum", in_assets=True, made_id=True),
+        DocumentKind("event", "event"),
+        DocumentKind("stop", "run_stop", key="run_start"),
     )
 }
 LATE = frozenset({"datum", "stream_datum"})
@@ -103,7 +103,7 @@ class Item:
     """One document to be stored. index: of the item of the body that it came in."""
 
     index: int
-    kind: Kind
+    kind: DocumentKind
     document: Doc
     raw: bytes
     """as BSON, with its `_id`"""
@@ -289,7 +289,7 @@ def _shown(number: int) -> str:
     return str(number) if number.bit_length() < 500 else "a number"
 
 
-def _encoded(kind: Kind, document: Doc) -> bytes:
+def _encoded(kind: DocumentKind, document: Doc) -> bytes:
     key = document[kind.key]
     try:
         own = made_id(key) if kind.made_id else ObjectId()

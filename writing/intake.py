@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from django.utils import timezone
 
-from writing.documents import KINDS, LATE, Doc, Item, Kind, Refused, canonical, difference
+from writing.documents import KINDS, LATE, Doc, DocumentKind, Item, Refused, canonical, difference
 from writing.repositories import Store, StoredRun
 
 LATE_FOR = timedelta(minutes=10)
@@ -22,7 +22,7 @@ MayWrite = Callable[[Doc], bool]
 
 
 @dataclass
-class Outcome:
+class IntakeOutcome:
     """What became of a body. refused: why not all of it was taken."""
 
     run: str = ""
@@ -46,12 +46,12 @@ class Outcome:
         return any(item.kind.name == "stop" for item in self.stored)
 
 
-def take(store: Store, items: Sequence[Item], may_write: MayWrite) -> Outcome:
+def take(store: Store, items: Sequence[Item], may_write: MayWrite) -> IntakeOutcome:
     """Stores documents of one run, those before the first that is refused.
 
     may_write: whether runs with this start may be written by who sends them.
     """
-    outcome = Outcome()
+    outcome = IntakeOutcome()
     try:
         outcome.run = _run_of(store, items[0])
         order = Order(outcome.run, store, items, may_write)
@@ -65,7 +65,7 @@ def take(store: Store, items: Sequence[Item], may_write: MayWrite) -> Outcome:
     return _ended(outcome, first_refused, items)
 
 
-def _ended(outcome: Outcome, refused: Refused | None, items: Sequence[Item]) -> Outcome:
+def _ended(outcome: IntakeOutcome, refused: Refused | None, items: Sequence[Item]) -> IntakeOutcome:
     outcome.refused = refused
     outcome.accepted = refused.index if refused else items[-1].index + 1
     return outcome
@@ -184,7 +184,7 @@ def _referred(store: Store, kind: str, run: str, items: Iterable[Item]) -> set[s
 class Filing:
     """Stores what was judged to be in order, and finds what stands in its way."""
 
-    def __init__(self, store: Store, order: Order, outcome: Outcome) -> None:
+    def __init__(self, store: Store, order: Order, outcome: IntakeOutcome) -> None:
         self._store, self._order, self._outcome = store, order, outcome
         self._late = {id(item) for item in order.late}
         self._frozen = {id(item) for item in order.frozen}
@@ -197,7 +197,7 @@ class Filing:
             refused = _first(refused, self._compare(kind, _before(refused, items)))
         return refused
 
-    def _insert(self, kind: Kind, items: list[Item]) -> Refused | None:
+    def _insert(self, kind: DocumentKind, items: list[Item]) -> Refused | None:
         if kind.name == "resource":  # others may have stored it, with another `_id`
             there = self._store.stored(kind, (item.key for item in items))
             refused = self._compare(kind, [item for item in items if item.key in there])
@@ -211,7 +211,7 @@ class Filing:
         self._outcome.late += sum(id(item) in self._late for item in new)
         return _first(refused, self._compare(kind, taken))
 
-    def _compare(self, kind: Kind, items: list[Item]) -> Refused | None:
+    def _compare(self, kind: DocumentKind, items: list[Item]) -> Refused | None:
         """Known documents are fine; those that differ, or are not there, are refused."""
         there = self._store.stored(kind, (item.key for item in items))
         for item in sorted(items, key=lambda item: item.index):
@@ -227,17 +227,17 @@ class Filing:
         if there is not None and canonical(there) == canonical(item.document):
             return None
         text = "another content is stored under this uid"
-        if there is not None and self._may_be_told(item, there):
+        if there is not None and self._may_be_read(item, there):
             text += f", {difference(item.document, there)} differs"
         return Refused(409, f"{item.what}: {text}", "conflict", item.index)
 
-    def _may_be_told(self, item: Item, there: Doc) -> bool:
+    def _may_be_read(self, item: Item, there: Doc) -> bool:
         """Of another run, or one that the caller may not write, nothing is told."""
         links = [name for name in LINKS if name in item.document]
         return self._order.visible and all(item.document[n] == there.get(n) for n in links)
 
 
-def _by_kind(items: Iterable[Item]) -> list[tuple[Kind, list[Item]]]:
+def _by_kind(items: Iterable[Item]) -> list[tuple[DocumentKind, list[Item]]]:
     found = defaultdict[str, list[Item]](list)
     for item in items:
         found[item.kind.name].append(item)

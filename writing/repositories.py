@@ -17,7 +17,7 @@ from pymongo.errors import BulkWriteError
 
 from headers.catalogs import Catalog
 from headers.mongo import CatalogUnavailable, asking, database, query_milliseconds
-from writing.documents import KINDS, Doc, Item, Kind, made_id
+from writing.documents import KINDS, Doc, DocumentKind, Item, made_id
 
 DUPLICATE = 11000
 INDEXES_SECONDS = 60.0
@@ -76,7 +76,7 @@ class Store:
         run = next(iter(found.values()), {}).get("run_start")
         return run if type(run) is str else None
 
-    def stored(self, kind: Kind, keys: Iterable[str]) -> dict[str, Doc]:
+    def stored(self, kind: DocumentKind, keys: Iterable[str]) -> dict[str, Doc]:
         """Documents of a kind that are stored, by key."""
         wanted = list(dict.fromkeys(keys))
         if not wanted:
@@ -90,7 +90,7 @@ class Store:
 
     # -- what is new -----------------------------------------------------------------------
 
-    def insert(self, kind: Kind, items: Sequence[Item]) -> list[Item]:
+    def insert(self, kind: DocumentKind, items: Sequence[Item]) -> list[Item]:
         """Stores documents; gives those whose key is taken already."""
         documents = [RawBSONDocument(item.raw) for item in items]
         try:
@@ -101,7 +101,7 @@ class Store:
             raise
 
     def _insert(
-        self, kind: Kind, items: Sequence[Item], documents: list[RawBSONDocument]
+        self, kind: DocumentKind, items: Sequence[Item], documents: list[RawBSONDocument]
     ) -> list[Item]:
         try:
             self._collection(kind).insert_many(documents, ordered=False)
@@ -125,12 +125,12 @@ class Store:
             raise IndexesMissing(self._catalog, missing)
         _verified[self._catalog.name] = monotonic()
 
-    def _is_unique(self, kind: Kind) -> bool:
+    def _is_unique(self, kind: DocumentKind) -> bool:
         with asking(self._catalog):
             indexes = self._collection(kind).index_information().values()
         return any(_keeps_unique(index, kind.key) for index in indexes)
 
-    def _collection(self, kind: Kind) -> Collection[Doc]:
+    def _collection(self, kind: DocumentKind) -> Collection[Doc]:
         return (self._assets if kind.in_assets else self._metadata)[kind.collection]
 
 

@@ -20,7 +20,7 @@ from headers.views import unavailable
 from policies.audit import Kind, record_soon
 from policies.permissions import WritesDocuments, may_write, may_write_to
 from policies.requests import access_for
-from tiled.views import DocumentsView
+from tiled.views import RunDocumentsView
 from writing.documents import (
     MAX_DOCUMENTS,
     Doc,
@@ -33,7 +33,7 @@ from writing.documents import (
     msgpack_items,
     ndjson_items,
 )
-from writing.intake import Outcome, take
+from writing.intake import IntakeOutcome, take
 from writing.parsers import AnyBody, MsgpackBody, NdjsonBody
 from writing.repositories import IndexesMissing, Store
 from writing.signals import documents_written
@@ -78,7 +78,7 @@ class WriteView(APIView):
         )
 
 
-class TiledDocumentsView(DocumentsView):
+class TiledDocumentsView(RunDocumentsView):
     """The documents of a run, and where databroker's clients send one after the other."""
 
     parser_classes = [AnyBody]
@@ -125,7 +125,7 @@ def writable(request: Request, name: str) -> Catalog:
     return catalog
 
 
-def written(request: Request, catalog: Catalog, items: Iterable[Any]) -> Outcome:
+def written(request: Request, catalog: Catalog, items: Iterable[Any]) -> IntakeOutcome:
     """Stores what came in. Problem says what is wrong with it, and how much is stored."""
     access = access_for(request)
 
@@ -136,7 +136,7 @@ def written(request: Request, catalog: Catalog, items: Iterable[Any]) -> Outcome
         documents, invalid = read(items)
         store = Store(catalog)
         store.require_indexes()
-        outcome = take(store, documents, may) if documents else Outcome()
+        outcome = take(store, documents, may) if documents else IntakeOutcome()
     except TooMuch as error:
         raise Problem(TooMuch.status, str(error)) from None
     except IndexesMissing as error:
@@ -176,7 +176,7 @@ def _problem(refused: Refused) -> Problem:
     )
 
 
-def _tell(request: Request, catalog: Catalog, proposal: str | None, outcome: Outcome) -> None:
+def _tell(request: Request, catalog: Catalog, proposal: str | None, outcome: IntakeOutcome) -> None:
     """Tells the audit trail what is not everyday, and this process that there is news."""
     about = {"catalog": catalog.name, "run_uid": outcome.run, "proposal": proposal or ""}
     news: list[tuple[str, int, dict[str, Any]]] = []

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from events.arrays.datums import array_reader, recorded_datums, streamed_datums
 from events.arrays.formats import ArrayFormat, Picture, UnsupportedArray
-from events.arrays.rows import Part, Rows
+from events.arrays.rows import Rows, RowValues
 from events.arrays.values import holds, is_numeric, leaves, row_shape, stacked
 from events.data_keys import DataKey, declared_dtype, is_array, shape_of, shape_warning, value_shape
 from events.files.assets import Datum, Layout, OutsideDatabase
@@ -229,7 +229,7 @@ def _declared(rows: Rows, cut: Cut) -> ArrayField | None:
     return None
 
 
-def _check_missing(rows: Rows, part: Part | None) -> None:
+def _check_missing(rows: Rows, part: RowValues | None) -> None:
     """Refuse a field without a single value, unless there is an array of no values."""
     if rows.data_key.get("external") and (part is not None or rows.axes == (0,)):
         _require_reference(rows)
@@ -283,7 +283,7 @@ class InlineField(ArrayField):
             block = stacked(part.values, shape, dtype)[(slice(None), *inner)]
             yield np.array(block if self.cut.is_stacked else block[0], order="C")
 
-    def _numbers(self, part: Part) -> pa.Array:
+    def _numbers(self, part: RowValues) -> pa.Array:
         numbers = leaves(part.values)
         if not is_numeric(numbers.type):
             raise UnsupportedArray(f"Some values are texts or no numbers. {self.rows.elsewhere}")

@@ -41,7 +41,7 @@ def repeats_warning(dropped: int) -> str:
     return f'199 - "{dropped} events left out: a later event has the same seq_num"'
 
 
-class Part(NamedTuple):
+class RowValues(NamedTuple):
     """The values of some rows that were asked for; `rows` may run backwards."""
 
     rows: range
@@ -99,7 +99,7 @@ class Rows:
             self._holding(wanted)
         return len(self) == before
 
-    def parts(self, wanted: range) -> Iterator[Part]:
+    def parts(self, wanted: range) -> Iterator[RowValues]:
         """The values of these rows in their order, some ten thousand at once."""
         if not wanted:
             return
@@ -111,7 +111,7 @@ class Rows:
             begin -= len(array) if backwards else 0
             if rows := within(wanted, begin, begin + len(array)):
                 places = np.arange(rows.start, rows.stop, rows.step) - begin
-                yield Part(rows, array.take(pa.array(places)))
+                yield RowValues(rows, array.take(pa.array(places)))
             begin += 0 if backwards else len(array)
 
     def seq_nums(self, wanted: range) -> list[int]:

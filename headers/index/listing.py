@@ -123,7 +123,7 @@ class Wanted:
         return [(path, json.dumps(name)) for path, name in pairs]
 
 
-class Part(NamedTuple):
+class SourceGroup(NamedTuple):
     """Sources in which the same proposals may be read."""
 
     proposals: Proposals
@@ -208,12 +208,14 @@ class Listing:
     # -- how -------------------------------------------------------------------------------
 
     @property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[SourceGroup]:
         found: dict[Proposals, list[int]] = defaultdict(list)
         for proposals, keys in readable(self.access, self.sources).items():
             for key in keys:
                 found[proposals & self.also.get(key, EVERY_PROPOSAL)].append(key)
-        return [Part(proposals, keys) for proposals, keys in found.items() if not proposals.empty]
+        return [
+            SourceGroup(proposals, keys) for proposals, keys in found.items() if not proposals.empty
+        ]
 
     def _parts_of(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
         rows = _selected(wanted).filter(time__isnull=False)
@@ -255,7 +257,9 @@ class Listing:
                 found.append(_entries(ordered[:limit]))
         return heapq.merge(*found, key=_sort_key(ordering), reverse=ordering.startswith("-"))
 
-    def _plans(self, part: Part, wanted: Wanted, ordering: str) -> Iterable["QuerySet[IndexedRun]"]:
+    def _plans(
+        self, part: SourceGroup, wanted: Wanted, ordering: str
+    ) -> Iterable["QuerySet[IndexedRun]"]:
         """How to find rows of a part in order: each queryset is served by an index."""
         rows = _selected(wanted).filter(time__isnull=False)
         if "scan_id" in ordering:
@@ -272,7 +276,9 @@ class Listing:
         return [inside.alias(hidden=Unindexed("source")).filter(hidden__in=part.sources)]
 
 
-def _readable(rows: "QuerySet[IndexedRun]", part: Part, wanted: Wanted) -> "QuerySet[IndexedRun]":
+def _readable(
+    rows: "QuerySet[IndexedRun]", part: SourceGroup, wanted: Wanted
+) -> "QuerySet[IndexedRun]":
     """Rows of a part in no order, by the index that leaves the fewest."""
     rows = rows.alias(hidden=Unindexed("source"), of=Unindexed("proposal"))
     if _few_proposals(part):
@@ -283,7 +289,7 @@ def _readable(rows: "QuerySet[IndexedRun]", part: Part, wanted: Wanted) -> "Quer
     )
 
 
-def _few_proposals(part: Part) -> bool:
+def _few_proposals(part: SourceGroup) -> bool:
     named = part.proposals.included is not None
     return named and _few(IndexedRun.objects.filter(part.proposals.q()))
 
@@ -390,7 +396,7 @@ def _column(rows: "QuerySet[IndexedRun]", name: str) -> Iterator[tuple[Any, int]
             yield value, count
 
 
-def _values_of_all(part: Part, path: str) -> Iterator[tuple[Any, int]]:
+def _values_of_all(part: SourceGroup, path: str) -> Iterator[tuple[Any, int]]:
     """The same where nearly all may be read: of all, from one index, less what may not."""
     yield from _grouped(RunValue.objects.filter(path=path, source__in=part.sources))
     if part.proposals.excluded:

@@ -34,8 +34,8 @@ from events.files.assets import OutsideDatabase
 from events.files.reader import ArrayData
 from events.sources import (
     PAGE_EVENTS,
+    EventSource,
     Route,
-    Source,
     choose,
     require_available,
 )
@@ -238,27 +238,27 @@ FILES = frozenset({"AD_HDF5"})
 @pytest.mark.parametrize(
     ("data_key", "spec", "events", "source", "route"),
     [
-        ({"dtype": "number", "shape": []}, None, 10, Source.SCALAR, Route.INLINE),
-        ({"dtype": "number", "shape": []}, None, PAGE_EVENTS + 1, Source.SCALAR, Route.TABLE),
-        ({"dtype": "array", "shape": [1024]}, None, 1, Source.ARRAY, Route.INLINE),
-        ({"dtype": "array", "shape": [4096]}, None, 1, Source.ARRAY, Route.ARRAY),
+        ({"dtype": "number", "shape": []}, None, 10, EventSource.SCALAR, Route.INLINE),
+        ({"dtype": "number", "shape": []}, None, PAGE_EVENTS + 1, EventSource.SCALAR, Route.TABLE),
+        ({"dtype": "array", "shape": [1024]}, None, 1, EventSource.ARRAY, Route.INLINE),
+        ({"dtype": "array", "shape": [4096]}, None, 1, EventSource.ARRAY, Route.ARRAY),
         (
             {"dtype": "array", "shape": [512, 512], "external": "FILESTORE:"},
-            "AD_HDF5", 1, Source.FILE, Route.ARRAY,
+            "AD_HDF5", 1, EventSource.FILE, Route.ARRAY,
         ),
         (
             {"dtype": "array", "shape": [512, 512], "external": "FILESTORE:"},
-            "AD_TIFF", 1, Source.UNAVAILABLE, Route.NONE,
+            "AD_TIFF", 1, EventSource.UNAVAILABLE, Route.NONE,
         ),
         (
             {"dtype": "array", "shape": [512, 512], "external": "STREAM:"},
-            None, 1, Source.STREAM, Route.NONE,
+            None, 1, EventSource.STREAM, Route.NONE,
         ),
-        ({}, None, 1, Source.SCALAR, Route.INLINE),
+        ({}, None, 1, EventSource.SCALAR, Route.INLINE),
     ],
 )  # fmt: skip
 def test_the_source_and_route_follow_from_the_data_key(
-    data_key: dict[str, Any], spec: str | None, events: int, source: Source, route: Route
+    data_key: dict[str, Any], spec: str | None, events: int, source: EventSource, route: Route
 ) -> None:
     choice = choose(data_key, spec=spec, handlers=FILES, events=events)
     assert (choice.source, choice.route) == (source, route)

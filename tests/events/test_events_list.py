@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 from events import repositories
 from events.paging import event_page
 from events.repositories import Events, Place, RunsWithEvents
-from headers.merged import RunNotFound
+from headers.finding import RunNotFound
 from headers.mongo import database
 from headers.repositories import Run, Runs
 from policies.rule.access import Access

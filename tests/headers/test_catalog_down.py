@@ -13,8 +13,8 @@ from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
 from headers import mongo
 from headers.catalogs import Catalog
+from headers.finding import RunFinder
 from headers.index.runs import CatalogsUnavailable
-from headers.merged import MergedRuns
 from headers.mongo import CatalogUnavailable, asking, resting
 from policies.models import Proposal
 from policies.rule.access import Access
@@ -127,7 +127,7 @@ def test_after_a_failure_a_catalog_rests_for_a_moment(
     runs: dict[str, str], down: set[str], catalogs: dict[str, Catalog]
 ) -> None:
     down.add("hxn")
-    merged = MergedRuns([catalogs["hxn"]], Access(data_admin=True))
+    merged = RunFinder([catalogs["hxn"]], Access(data_admin=True))
     with pytest.raises(CatalogsUnavailable):
         merged.find("-1")
     assert mongo.resting.includes(catalogs["hxn"])
@@ -136,7 +136,7 @@ def test_after_a_failure_a_catalog_rests_for_a_moment(
     with pytest.raises(CatalogsUnavailable):
         merged.find("-1")
     mongo.resting.clear()
-    assert MergedRuns([catalogs["hxn"]], Access(data_admin=True)).find("-1").uid == runs["hxn"]
+    assert RunFinder([catalogs["hxn"]], Access(data_admin=True)).find("-1").uid == runs["hxn"]
 
 
 def test_one_query_that_takes_too_long_does_not_rest_the_catalog_for_others(

@@ -226,7 +226,7 @@ def test_readers_of_one_run_ask_the_database_once(
         assert [next(documents)[0] for _ in range(5)] == ["start", "descriptor", *["event"] * 3]
     looks: list[Position] = []
 
-    def look(run: Run, position: Position) -> reading.RunPage:
+    def look(run: Run, position: Position) -> reading.RunFollowing:
         looks.append(position)
         return read(run, position)
 

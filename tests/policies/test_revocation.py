@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.test import APIClient, APIRequestFactory
 
 from headers.catalogs import Catalog
-from headers.merged import MergedRuns
+from headers.finding import RunFinder
 from headers.repositories import Run
 from policies.authentication import BearerAuthentication, BrowserAuthentication
 from policies.models import APIToken, AuditEvent, Beamline, Membership, Proposal, Session, User
@@ -127,7 +127,7 @@ def request_with(client: APIClient) -> Request:
 
 
 def run_of(uid: str, catalogs: dict[str, Catalog]) -> Run:
-    return MergedRuns(list(catalogs.values()), Access(data_admin=True)).find(uid)
+    return RunFinder(list(catalogs.values()), Access(data_admin=True)).find(uid)
 
 
 def chunks() -> Iterator[bytes]:

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.test import APIClient, APIRequestFactory
 
 from headers.catalogs import Catalog
-from headers.merged import MergedRuns
+from headers.finding import RunFinder
 from headers.repositories import Run
 from policies import throttling
 from policies.authentication import BearerAuthentication
@@ -105,7 +105,7 @@ def request_of(user: object) -> Request:
 
 
 def run_of(uid: str, catalogs: dict[str, Catalog]) -> Run:
-    return MergedRuns(list(catalogs.values()), Access(data_admin=True)).find(uid)
+    return RunFinder(list(catalogs.values()), Access(data_admin=True)).find(uid)
 
 
 def test_a_stream_is_not_begun_when_the_bytes_of_the_hour_are_used_up(

@@ -5,8 +5,8 @@ from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from headers.finding import AmbiguousKey, RunFinder, RunNotFound
 from headers.index.runs import CatalogsUnavailable
-from headers.merged import AmbiguousKey, MergedRuns, RunNotFound
 from headers.repositories import Run
 from policies.explain import explain
 from policies.models import User
@@ -43,7 +43,7 @@ def _person(name: str) -> User | AnonymousUser:
 def _run(key: str) -> Run:
     # Who runs management commands has the databases in their hands already.
     access = replace(access_of(AnonymousUser()), data_admin=True)
-    runs = MergedRuns(settings.CATALOGS, access)
+    runs = RunFinder(settings.CATALOGS, access)
     try:
         return runs.find(key)
     except RunNotFound:

@@ -38,7 +38,7 @@ class AmbiguousKey(Exception):
 
 
 @dataclass
-class MergedRuns:
+class RunFinder:
     """The runs of these catalogs that an access allows.
 
     A catalog that does not answer is left out and named in `unavailable`; when none
