@@ -47,6 +47,7 @@ serve: $(VENV)/service frontend
 
 bench: install
 	python -m bench
+	python -m bench.lists
 
 faults: install frontend
 	python -m tests.faults
