@@ -12,6 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
+import hypothesis
 import pymongo
 import pytest
 from django.conf import settings
@@ -40,6 +41,11 @@ COLLECTIONS = (
     *("run_start", "run_stop", "event_descriptor", "event", "resource", "datum"),
     *("stream_resource", "stream_datum"),
 )
+
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile("tests", deadline=None)
+hypothesis.settings.load_profile("tests")
 
 
 @pytest.fixture(scope="session")

@@ -43,7 +43,7 @@ def test_a_token_is_made_used_and_revoked(visit: Visit) -> None:
     alice.open("/account/")
     alice.page.get_by_text("New token").click()
     alice.page.get_by_label("Name").fill("notebook of the test")
-    alice.page.get_by_label("data", exact=True).uncheck()
+    alice.page.get_by_label("read data").uncheck()
     alice.page.get_by_label("Only these proposals").fill("310000")
     alice.page.get_by_role("button", name="Make the token").click()
     shown = alice.page.get_by_label("The new token")
