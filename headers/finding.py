@@ -2,31 +2,25 @@
 
 import re
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import TypeVar
 
-import structlog
-
-from broker_site.timing import phase
 from headers.catalogs import Catalog
 from headers.index.listing import Wanted, holding
 from headers.index.rows import indexable_text
 from headers.index.runs import CatalogsUnavailable, IndexedRuns
-from headers.mongo import CatalogUnavailable, Doc
+from headers.mongo import Doc
 from headers.repositories import Run, Runs
+from headers.side_by_side import answers_of
 from policies.rule.access import Access
 from policies.rule.proposal_paths import INT64
 
-log = structlog.get_logger(__name__)
 Answer = TypeVar("Answer")
 
 MIN_PREFIX = 5
 MAX_NEWEST = 10_000
 TRIES = 3
 """for a run whose document is gone by the time it is asked for"""
-_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="catalog")
 
 
 class RunNotFound(Exception):
@@ -120,21 +114,9 @@ class RunFinder:
     def _ask(self, ask: Callable[[Runs], Answer]) -> dict[str, Answer]:
         """The answers of the catalogs that answer, by name, in the order of names."""
         repositories = [runs for c in self.catalogs if (runs := Runs(c, self.access)).any_readable]
-        with phase("mongo"):
-            # A thread for a lone catalog would cost more than it saves.
-            mapped = map if len(repositories) < 2 else _threads.map
-            outcomes = list(mapped(partial(_outcome, ask), repositories))
-        answers = dict(outcome for outcome in outcomes if outcome is not None)
+        answers = answers_of(repositories, ask)
         names = [runs.catalog.name for runs in repositories]
         self.unavailable = sorted({*self.unavailable, *names} - set(answers))
         if names and not answers:
             raise CatalogsUnavailable(names)
         return answers
-
-
-def _outcome(ask: Callable[[Runs], Answer], runs: Runs) -> tuple[str, Answer] | None:
-    try:
-        return runs.catalog.name, ask(runs)
-    except CatalogUnavailable as error:
-        log.warning("catalog unavailable", catalog=runs.catalog.name, reason=str(error))
-        return None

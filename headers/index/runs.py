@@ -7,7 +7,6 @@ lasts. So such a list may stop early and says where; it never fails for being ra
 
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -27,6 +26,7 @@ from headers.index.store import remove_rows
 from headers.mongo import CatalogUnavailable
 from headers.queries import Query
 from headers.repositories import ALL, Run, Runs
+from headers.side_by_side import answers_of
 from policies.rule.access import Access
 
 log = structlog.get_logger(__name__)
@@ -37,7 +37,6 @@ CHUNK = 1000
 """runs whose documents are judged at once"""
 BUDGET_SHARE = 0.5
 """the part of the time limit of a query in which chunks are judged"""
-_threads = ThreadPoolExecutor(max_workers=16, thread_name_prefix="runs")
 
 
 class CatalogsUnavailable(Exception):
@@ -269,22 +268,13 @@ class IndexedRuns:
         Those that do not answer are noted as unavailable; CatalogsUnavailable if all are.
         """
         held = {
-            catalog.name: (catalog, [id_of(entry.document) for entry in some])
+            catalog.name: (Runs(catalog, self.access), [id_of(entry.document) for entry in some])
             for catalog, some in self._by_catalog(entries)
         }
-
-        def outcome(name: str) -> tuple[str, Answer] | None:
-            catalog, ids = held[name]
-            try:
-                return name, question(Runs(catalog, self.access), ids)
-            except CatalogUnavailable as error:
-                log.warning("catalog unavailable", catalog=name, reason=str(error))
-                return None
-
-        with phase("mongo"):
-            # A thread for a lone catalog would cost more than it saves.
-            mapped = map if len(held) < 2 else _threads.map
-            answers = dict(item for item in mapped(outcome, held) if item is not None)
+        answers = answers_of(
+            [runs for runs, _ in held.values()],
+            lambda runs: question(runs, held[runs.catalog.name][1]),
+        )
         self.unavailable |= set(held) - set(answers)
         self._require_any()
         return answers
