@@ -3,10 +3,11 @@
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TypeVar
 
 from headers.catalogs import Catalog
-from headers.index.listing import Wanted, holding
+from headers.index.listing import holding
 from headers.index.rows import indexable_text
 from headers.index.runs import CatalogsUnavailable, IndexedRuns
 from headers.mongo import Doc
@@ -72,8 +73,12 @@ class RunFinder:
         found = replace(self, catalogs=known)._first(lambda runs: runs.get(uid)) if known else None
         return found or self._first(lambda runs: runs.get(uid))
 
+    @cached_property
+    def _indexed(self) -> IndexedRuns:
+        return IndexedRuns.of(self.catalogs, self.access)
+
     def _newest(self, number: int) -> Run:
-        indexed = IndexedRuns.of(self.catalogs, self.access)
+        indexed = self._indexed
         if indexed.unavailable:  # it may hold newer ones
             raise CatalogsUnavailable(sorted(indexed.unavailable))
         for _ in range(TRIES):
@@ -85,19 +90,17 @@ class RunFinder:
         raise self._nothing()
 
     def _with_scan_id(self, number: int) -> Run | None:
-        indexed = IndexedRuns.of(self.catalogs, self.access)
-        found = indexed.page(Wanted(scan_id=number), 1, descriptors=True).runs
-        return next(iter(found), None)
+        entry = self._indexed.listing.by_scan_id(number)
+        return None if entry is None else self._indexed.fetch(entry)
 
     def _with_prefix(self, prefix: str) -> Run | None:
-        indexed = IndexedRuns.of(self.catalogs, self.access)
-        if indexed.index.incomplete:
+        if self._indexed.index.incomplete:
             found = self._ask(lambda runs: runs.starting_with(prefix))
             if self.unavailable:  # it may hold another one
                 raise CatalogsUnavailable(self.unavailable)
             uids = {uid for some in found.values() for uid in some}
         else:
-            uids = set(indexed.listing.starting_with(prefix))
+            uids = set(self._indexed.listing.starting_with(prefix))
         if len(uids) > 1:
             raise AmbiguousKey
         return self._with_uid(next(iter(uids))) if uids else None

@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -207,8 +208,9 @@ class Listing:
 
     # -- how -------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def parts(self) -> list[SourceGroup]:
+        """The same for all questions; with thousands of proposals it takes its time."""
         found: dict[Proposals, list[int]] = defaultdict(list)
         for proposals, keys in readable(self.access, self.sources).items():
             for key in keys:

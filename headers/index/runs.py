@@ -6,7 +6,7 @@ lasts. So such a list may stop early and says where; it never fails for being ra
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any, NamedTuple, TypeVar
@@ -63,6 +63,8 @@ class IndexedRuns:
 
     index: Index
     access: Access
+    proposals: Mapping[int, Proposals] = field(default_factory=dict)
+    """source → only these of the proposals that may be read; all if it is left out"""
     unavailable: set[str] = field(default_factory=set)
     """catalogs whose documents could not be fetched, or that could not be caught up"""
     searched_to: IndexPlace | None = None
@@ -77,7 +79,7 @@ class IndexedRuns:
         return runs
 
     def __post_init__(self) -> None:
-        self.listing = Listing(self.access, self.index.catalogs)
+        self.listing = Listing(self.access, self.index.catalogs, self.proposals)
         readable = {
             self.index.catalogs[key].name for part in self.listing.parts for key in part.sources
         }
@@ -88,9 +90,7 @@ class IndexedRuns:
         """Those runs of one catalog that are of these proposals."""
         found = {key: known for key, known in self.index.catalogs.items() if known == catalog}
         sources = {key: self.index.sources[key] for key in found}
-        part = IndexedRuns(Index(sources, found), self.access)
-        part.listing = Listing(self.access, found, dict.fromkeys(found, proposals))
-        return part
+        return IndexedRuns(Index(sources, found), self.access, dict.fromkeys(found, proposals))
 
     @property
     def incomplete(self) -> dict[str, float]:
