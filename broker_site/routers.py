@@ -1,6 +1,6 @@
 """Addresses of viewsets."""
 
-from rest_framework.routers import DynamicRoute, Route, SimpleRouter
+from rest_framework.routers import Route, SimpleRouter
 
 
 class ReadingRouter(SimpleRouter):
@@ -14,19 +14,7 @@ class ReadingRouter(SimpleRouter):
             detail=False,
             initkwargs={"suffix": "List"},
         ),
-        DynamicRoute(
-            url="{prefix}/{url_path}{trailing_slash}",
-            name="{basename}-{url_name}",
-            detail=False,
-            initkwargs={},
-        ),
-        Route(
-            url="{prefix}/{lookup}{trailing_slash}",
-            mapping={"get": "retrieve"},
-            name="{basename}-detail",
-            detail=True,
-            initkwargs={"suffix": "Detail"},
-        ),
+        *SimpleRouter.routes[1:],
     ]
 
     def __init__(self) -> None:

@@ -217,7 +217,6 @@ class APITokenViewSet(ViewSet):
     """The API tokens of the caller."""
 
     permission_classes = (OwnTokens,)
-    lookup_value_converter = "int"
 
     @extend_schema(responses={200: APITokenPage})
     def list(self, request: Request) -> Response:
