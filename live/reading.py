@@ -6,13 +6,15 @@ An event of a page still has its `_id`, which is its place.
 
 import math
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from events.arrays.datums import datum_ids, external_fields
+from events.data_keys import DataKey, shape_of
 from events.documents import public
 from events.repositories import Events, Place, Reference
+from headers.descriptors import Descriptor
 from headers.repositories import Run, renewed
 from headers.streams import recorded_counts, stream_name, uids_of
 from live.messages import Narrowing, end, identified, write
@@ -103,7 +105,7 @@ def from_now(run: Run) -> Position:
 def _events_behind(run: Run, position: Position) -> tuple[list[Doc], bool]:
     """The next events in their order, and whether these are all."""
     events, found = Events(run), list[Doc]()
-    described = [d for d in run.descriptors if type(d.get("uid")) is str]
+    described = [d for d in run.descriptors if Descriptor(d).uid is not None]
     each = max(1, min(_rows(described), 4 * ROWS // max(1, len(described))))
     bounds = []
     for descriptor in described:
@@ -132,14 +134,12 @@ def _rows(descriptors: Iterable[Doc]) -> int:
 
 
 def _row_bytes(descriptor: Doc) -> int:
-    keys = descriptor.get("data_keys")
-    return 400 + sum(map(_value_bytes, keys.values() if isinstance(keys, Mapping) else ()))
+    return 400 + sum(map(_value_bytes, Descriptor(descriptor).data_keys.values()))
 
 
-def _value_bytes(key: Any) -> int:
-    shape = key.get("shape") if isinstance(key, Mapping) and not key.get("external") else None
-    sizes = [n for n in shape if type(n) is int and n > 0] if isinstance(shape, list) else []
-    return 40 + 10 * math.prod(sizes)
+def _value_bytes(key: DataKey) -> int:
+    lengths = [] if key.get("external") else [length for length in shape_of(key) if length]
+    return 40 + 10 * math.prod(lengths)
 
 
 # -- In the order of emission --------------------------------------------------------------------
@@ -163,7 +163,7 @@ class _Emission:
         self._pending = [
             d
             for d in run.descriptors
-            if type(d.get("uid")) is str and not position.mark(d["uid"]).described
+            if Descriptor(d).uid is not None and not position.mark(d["uid"]).described
         ]
         self._externals = external_fields(run.descriptors)
 

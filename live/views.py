@@ -19,6 +19,7 @@ from broker_site.parameters import Texts, named
 from broker_site.problems import Problem
 from events import views as event_views
 from events.renderers import offered
+from headers.descriptors import Descriptor
 from headers.lists import HeaderFilters, chosen_runs
 from headers.repositories import Run
 from headers.streams import stream_name
@@ -187,7 +188,7 @@ def _position(request: Request, run: Run, given: dict[str, Any]) -> Position:
 def _choice(run: Run, given: dict[str, Any]) -> Narrowing:
     """The fields and streams asked for. An open run may get those that it does not have yet."""
     known_streams = {stream_name(descriptor) for descriptor in run.descriptors}
-    known_fields = {name for doc in run.descriptors for name in doc.get("data_keys") or ()}
+    known_fields = {name for doc in run.descriptors for name in Descriptor(doc).data_keys}
     chosen: dict[str, frozenset[str] | None] = {}
     for parameter, known in (("fields", known_fields), ("streams", known_streams)):
         names = named(given.get(parameter), known)
