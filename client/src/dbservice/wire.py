@@ -7,6 +7,7 @@ long, get me a token. The sync client and the async one differ only in how they 
 from __future__ import annotations
 
 import json
+import math
 import random
 import time
 import warnings
@@ -191,9 +192,9 @@ def _wait(request: Request, response: Response, attempt: int) -> float | None:
     return asked if asked <= LONGEST_WAIT else None
 
 
-def backoff(attempt: int) -> float:
-    """Seconds: 0.5, 1, 2, 4, each between half and the whole of it."""
-    return float(2 ** (attempt - 2) * random.uniform(0.5, 1.0))  # noqa: S311 (no secret)
+def backoff(attempt: int, longest: float = math.inf) -> float:
+    """Seconds: 0.5, 1, 2, 4, …, `longest`, each between half and the whole of it."""
+    return min(longest, 2.0 ** (attempt - 2)) * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
 
 
 def retry_after(text: str) -> float | None:

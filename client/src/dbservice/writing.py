@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import logging
-import random
 import threading
 import time
 import uuid
@@ -37,7 +36,7 @@ from dbservice.spool import (
     plain,
     spool_folder,
 )
-from dbservice.wire import MSGPACK, PASSING, Request, exchange
+from dbservice.wire import MSGPACK, PASSING, Request, backoff, exchange
 
 log = logging.getLogger("dbservice")
 
@@ -45,7 +44,7 @@ BATCH_SECONDS = 0.1
 BATCH_BYTES = 2**20
 BATCH_ITEMS = 2_000
 SYNC_SECONDS = 1.0
-SHORTEST_WAIT, LONGEST_WAIT = 0.5, 30.0
+LONGEST_WAIT = 30.0
 AT_EXIT_SECONDS = 5.0
 FROM_THE_START = frozenset({"start-missing", "unknown-descriptor", "unknown-resource"})
 """reasons upon which the service wants the whole run"""
@@ -314,7 +313,7 @@ class Writer:
         self._last_error = str(error)
         if isinstance(error, ConnectionLost) or error.status in PASSING or error.status >= 500:
             log.warning("not stored yet: %s", error)
-            return _pause(waits)
+            return backoff(min(waits, 10) + 1, LONGEST_WAIT)
         if isinstance(error, SignInNeeded):
             self._latch(NotWritten(f"The token of the writer does not work: {error}"))
             return LONGEST_WAIT
@@ -337,12 +336,6 @@ class Writer:
             self._lock.notify_all()
         text = f"Run {sending.file.run} was refused and is kept in {path}: {error}"
         self._latch(NotWritten(text, path))
-
-
-def _pause(waits: int) -> float:
-    """Seconds: 0.5, 1, 2, … 30, each between half and the whole of it."""
-    longest = min(LONGEST_WAIT, SHORTEST_WAIT * 2.0 ** min(waits, 10))
-    return longest * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
 
 
 def _close_at_exit(reference: weakref.ref[Writer]) -> None:
