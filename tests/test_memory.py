@@ -7,14 +7,12 @@ import urllib.request
 from pathlib import Path
 
 import bson
-import h5py
-import numpy as np
 from bson.raw_bson import RawBSONDocument
 
 from events.columns.formats import ENCODERS
 from headers.mongo import database
-from tests import settings as test_settings
 from tests.documents import Recorder
+from tests.frames import SIDE, record_frames
 from tests.running import Installation
 
 EVENTS = 100_000
@@ -23,7 +21,7 @@ WORKER_BYTES = 215 * 2**20
 """of a gunicorn worker after long answers; 250 MB are promised"""
 SERVED_EVENTS = 40_000
 """more than a table holds in memory at a time"""
-FRAMES, SIDE = 200, 512
+FRAMES = 200
 """105 MB"""
 
 # Run by another process: this one has grown for its own reasons. The events come in batches as the
@@ -76,7 +74,8 @@ def test_tables_of_100_000_events_need_little_memory() -> None:
 
 
 def test_a_worker_gives_back_what_long_answers_needed(recorder: Recorder, tmp_path: Path) -> None:
-    events, frames = many_events(recorder), many_frames(recorder)
+    events = many_events(recorder)
+    frames = f"/api/v1/headers/{record_frames(recorder, 'memory', FRAMES)}/"
     table, image = f"{events}streams/primary/table/", f"{frames}streams/primary/data/image/"
     paths = [
         *(f"{table}?format={kind}&timestamps=true" for kind in ENCODERS),
@@ -123,26 +122,3 @@ def event(descriptor: str, n: int) -> bytes:
     document = {"_id": bson.ObjectId(), "uid": f"{n:036d}", "descriptor": descriptor}
     document |= {"seq_num": n + 1, "time": when, "data": data, "filled": {}}
     return bson.encode(document | {"timestamps": dict.fromkeys(data, when)})
-
-
-def many_frames(recorder: Recorder) -> str:
-    """The address of a public run of 200 frames of 512 × 512 pixels in a file."""
-    run = recorder.run("312000", events=0)
-    image = {"dtype": "array", "shape": [1, SIDE, SIDE], "source": "SIM", "external": "FILESTORE:"}
-    descriptor = recorder.descriptor(run, data_keys={"image": image})
-    folder = test_settings.FOLDER / "data"
-    folder.mkdir(exist_ok=True)
-    with h5py.File(folder / "memory.h5", "w") as file:
-        values = np.arange(FRAMES, dtype="<u2").repeat(SIDE * SIDE).reshape(FRAMES, SIDE, SIDE)
-        file.create_dataset("/entry/data/data", data=values, chunks=(1, SIDE, SIDE))
-    place = {"root": "/facility/data", "resource_path": "memory.h5", "spec": "AD_HDF5"}
-    resource = {"uid": "memory", "run_start": run, "resource_kwargs": {"frame_per_point": 1}}
-    recorder.insert("csx", "resource", {**place, **resource, "path_semantics": "posix"})
-    for n in range(FRAMES):
-        datum, when = f"memory/{n}", 1.75e9 + n
-        kwargs = {"datum_kwargs": {"point_number": n}}
-        recorder.insert("csx", "datum", {"datum_id": datum, "resource": "memory", **kwargs})
-        taken = {"data": {"image": datum}, "timestamps": {"image": when}, "filled": {}}
-        numbered = {"uid": f"memory-{n}", "descriptor": descriptor, "seq_num": n + 1, "time": when}
-        recorder.insert("csx", "event", numbered | taken)
-    return f"/api/v1/headers/{run}/"

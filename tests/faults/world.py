@@ -12,8 +12,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import h5py
-import numpy as np
 from django.conf import settings
 
 from demo.embedded_mongo import embedded_mongo
@@ -21,10 +19,11 @@ from headers.mongo import database
 from tests import settings as test_settings
 from tests.behind_nginx import nginx
 from tests.documents import Recorder
+from tests.frames import SIDE, record_frames
 from tests.load import ask
 from tests.running import ROOT, Installation, Instance
 
-FRAMES, SIDE = 32, 512
+FRAMES = 32
 FRAME_BYTES = SIDE * SIDE * 2
 
 
@@ -86,7 +85,7 @@ def world(folder: Path, **variables: str) -> Iterator[World]:
     with ExitStack() as stack:
         stack.enter_context(embedded_mongo(None, test_settings.MONGO_PORT))
         recorder = Recorder({catalog.name: catalog for catalog in settings.CATALOGS})
-        uid = _record(recorder)
+        uid = record_frames(recorder, "faults", FRAMES)
         installation = Installation.make(folder, BROKER_NUM_PROXIES="1", **variables)
         instances = [stack.enter_context(installation.instance()) for _ in range(2)]
         port = stack.enter_context(nginx(folder, [instance.port for instance in instances]))
@@ -95,32 +94,6 @@ def world(folder: Path, **variables: str) -> Iterator[World]:
         for _ in range(2):
             there.start_follower()
         yield there
-
-
-def _record(recorder: Recorder) -> str:
-    """Writes the run that everybody reads."""
-    uid = recorder.run("312000", events=0)
-    image = {"dtype": "array", "shape": [1, SIDE, SIDE], "source": "SIM", "external": "FILESTORE:"}
-    descriptor = recorder.descriptor(uid, data_keys={"image": image})
-    data = test_settings.FOLDER / "data"
-    data.mkdir(exist_ok=True)
-    with h5py.File(data / "faults.h5", "w") as file:
-        values = np.arange(FRAMES, dtype="<u2").repeat(SIDE * SIDE).reshape(FRAMES, SIDE, SIDE)
-        file.create_dataset("/entry/data/data", data=values, chunks=(1, SIDE, SIDE))
-    place = {"root": "/facility/data", "resource_path": "faults.h5", "spec": "AD_HDF5"}
-    resource = {"uid": "faults", "run_start": uid, "resource_kwargs": {"frame_per_point": 1}}
-    recorder.insert("csx", "resource", {**place, **resource, "path_semantics": "posix"})
-    for number in range(FRAMES):
-        datum = f"faults/{number}"
-        kwargs = {"point_number": number}
-        recorder.insert(
-            "csx", "datum", {"datum_id": datum, "resource": "faults", "datum_kwargs": kwargs}
-        )
-        event = {"uid": f"faults-{number}", "descriptor": descriptor, "seq_num": number + 1}
-        when = 1.75e9 + number
-        taken = {"data": {"image": datum}, "timestamps": {"image": when}}
-        recorder.insert("csx", "event", {**event, "time": when, **taken, "filled": {}})
-    return uid
 
 
 def processes(text: str, below: int | None = None) -> list[int]:
