@@ -1,4 +1,4 @@
-"""Which runs a caller asks for: filter parameters turned into one MongoDB selection."""
+"""Times and statuses that callers select runs by, and the texts of documents."""
 
 import math
 import re

@@ -83,7 +83,7 @@ class RunAdmin(ReadOnlyAdmin):
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """A page of the runs that the user may read; two commands to the catalog."""
+        """A page of the runs that the user may read."""
         self._require_permission(request)
         try:
             context = self._listed(request)
