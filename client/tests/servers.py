@@ -75,7 +75,7 @@ def serving(answer: Callable[[Asked], Answer]) -> Iterator[Server]:
             self.send_response(given.status)
             for name, value in given.headers.items():
                 self.send_header(name, value)
-            if self.command != "HEAD" or "Content-Length" not in given.headers:
+            if self.command != "HEAD" or "content-length" not in map(str.lower, given.headers):
                 self.send_header("Content-Length", str(len(given.content)))
             self.end_headers()
             if self.command != "HEAD":
