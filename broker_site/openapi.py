@@ -1,24 +1,103 @@
-"""What the schema says of how callers authenticate, and of query parameters."""
+"""What the OpenAPI document says of every route: summaries, problems, how callers authenticate."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSerializerExtension
 from drf_spectacular.openapi import AutoSchema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
+
+from broker_site.negotiation import ContentNegotiation
+from broker_site.problems import MEDIA_TYPE
+from broker_site.schemas import ProblemDetails
 
 EXAMPLES = {"key": "-1", "stream": "primary"}
 """for parts of a path: with these, “Try it out” works for anybody who may read a run"""
+DESCRIPTIONS = {
+    302: "A route of the service's own serves this; the clients follow",
+    303: "Another route serves this better; ask there by GET",
+    304: "The caller's copy, named by If-None-Match, is still right",
+    307: "Another route serves this better",
+    400: "A parameter or the body is wrong; `detail` says which and how",
+    401: "The credentials are missing, wrong or not valid any more",
+    403: "Not allowed by these credentials, such as an API token without the scope",
+    404: "There is nothing here that the caller may read",
+    406: "Accept names no format that is offered",
+    409: "In conflict with what is stored: several runs start with this key, or events differ",
+    410: "The file is missing or unreadable; names the resource and its spec",
+    413: "Larger than one answer or request may be; says what would fit",
+    415: "The body is of a type that is not read here",
+    422: "The shape is not `expected_shape`; or what no repetition would get, to Tiled's clients",
+    429: "Too many requests, bytes or failed sign-ins; Retry-After says when to go on",
+    501: "No handler for the spec, or recorded outside of this database",
+    503: "A database or the reader of files is away or busy; Retry-After says when to ask again",
+}
+Responses = dict[int, OpenApiResponse]
+
+
+def answers(*statuses: int) -> Responses:
+    """What a view declares, as `responses`, besides its content: redirects and problems.
+
+    What every view answers with alike is added by `OperationSchema`.
+    """
+    return {
+        status: OpenApiResponse(description=DESCRIPTIONS[status]) for status in sorted(statuses)
+    }
+
+
+def header(name: str, description: str) -> OpenApiParameter:
+    """A header of the answer 200."""
+    return OpenApiParameter(
+        name, str, OpenApiParameter.HEADER, description=description, response=[200]
+    )
 
 
 class OperationSchema(AutoSchema):
-    """Every operation has a summary, the first line of what its view says, and a tag."""
+    """Every operation has a summary, the first line of what its view says, and a tag.
+
+    A view's `schema_tag` is the tag in place of the first part of its path. Its
+    `problem_media_types` are what its problems come as.
+    """
 
     def get_summary(self) -> str | None:
         return self.get_description().partition("\n")[0].removesuffix(".") or None
 
     def get_tags(self) -> list[str]:
-        return super().get_tags() or ["about"]
+        tag = getattr(self.view, "schema_tag", None)
+        return [tag] if tag else super().get_tags() or ["about"]
+
+    def get_operation_id(self) -> str:
+        """Unique where paths differ in nothing but a slash or a part at their end."""
+        if not getattr(self.view, "schema_tag", None):
+            return super().get_operation_id()
+        words = re.findall(r"\w+", self.path.removeprefix("/api/v1/"))
+        return "_".join([*self.get_tags(), *words, self.method_mapping[self.method.lower()]])
+
+    def _get_response_bodies(self, direction: Any = "response") -> dict[str, Any]:
+        bodies: dict[str, Any] = super()._get_response_bodies(direction)
+        for always in self._always():
+            bodies.setdefault(str(always), {"description": DESCRIPTIONS[always]})
+        schema = self.resolve_serializer(ProblemDetails, direction).ref
+        types: Sequence[str] = getattr(self.view, "problem_media_types", [MEDIA_TYPE])
+        for status, body in bodies.items():
+            if status >= "400":
+                described = {media_type: {"schema": schema} for media_type in types}
+                body["content"] = described | body.get("content", {})
+        return dict(sorted(bodies.items()))
+
+    def _always(self) -> Iterator[int]:
+        """The statuses that REST framework and the middlewares give: no view need declare them."""
+        yield from (400, 429, 503)
+        if self.view.authentication_classes:
+            yield 401
+            if getattr(self.view, "required_scope", "") is not None:
+                yield 403
+        if issubclass(self.view.content_negotiation_class, ContentNegotiation):
+            yield 406
+        reads_any = any(parser.media_type == "*/*" for parser in self.view.parser_classes)
+        if self.method == "POST" and self.get_request_serializer() and not reads_any:
+            yield 415
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -58,55 +137,6 @@ def add_examples(result: dict[str, Any], **context: Any) -> dict[str, Any]:
     return result
 
 
-PROBLEM = {
-    "type": "object",
-    "description": "What went wrong (RFC 9457)",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string", "description": "what to do about it"},
-    },
-}
-DESCRIPTIONS = {
-    304: "The caller's copy, named by If-None-Match, is still right",
-    400: "A parameter or the body is wrong; `detail` says which and how",
-    401: "The credentials are missing, wrong or not valid any more",
-    403: "Not allowed by these credentials, such as an API token without the scope",
-    404: "There is nothing here that the caller may read",
-    406: "Accept names no format that is offered",
-    409: "Several runs start with this key; or events lack a value, or differ in shape",
-    410: "The file is missing or unreadable; names the resource and its spec",
-    413: "Larger than one answer may be; says what would fit",
-    415: "The body is of a type that is not read here",
-    422: "The shape is not `expected_shape`; or what no repetition would get, to Tiled's clients",
-    429: "Too many requests, bytes or failed sign-ins; Retry-After says when to go on",
-    501: "No handler for the spec, or recorded outside of this database",
-    503: "A database or the reader of files is away or busy; Retry-After says when to ask again",
-}
-ALWAYS = {400, 401, 403, 406, 429}
-READS_RUNS = re.compile(r"/api/v1/(headers|descriptors|events)/")
-READS_AS_TILED = re.compile(r"/api/v1/(metadata|search|distinct|array|container|table|documents)/")
-SIGNS_IN_AS_TILED = re.compile(r"/api/v1/auth/.*[^/]$")
-READS_DATA = re.compile(r"/api/v1/(events/|headers/{key}/(documents|export|streams/.))")
-
-
-def add_problems(result: dict[str, Any], **context: Any) -> dict[str, Any]:
-    """A hook of drf-spectacular: every route says which statuses it answers with."""
-    result["components"].setdefault("schemas", {})["Problem"] = PROBLEM
-    for path, operations in result["paths"].items():
-        for method, operation in operations.items():
-            declared = {int(status) for status in operation["responses"]}
-            refusals = {status for status in declared if status >= 400}
-            for status in sorted(refusals | _statuses(path, method)):
-                described = _response(path, status)
-                response = operation["responses"].setdefault(str(status), described)
-                if status >= 400:
-                    response["content"] = described["content"] | response.get("content", {})
-    return result
-
-
 EVENT_STREAM = "text/event-stream"
 BYTES = {"type": "string", "format": "binary"}
 SERVER_SENT_EVENT = {
@@ -127,32 +157,3 @@ def describe_streamed(result: dict[str, Any], **context: Any) -> dict[str, Any]:
                 if content.get("application/json", {}).get("schema") == BYTES:
                     content["application/json"]["schema"] = {"description": "The same as JSON"}
     return result
-
-
-def _statuses(path: str, method: str) -> set[int]:
-    """What the route may answer with besides what its view declares."""
-    found = set(ALWAYS)
-    if method == "post":
-        found.add(415)
-    if "{" in path:
-        found.add(404)
-    if "{key}" in path or path.endswith("/data/{field}/"):
-        found.add(409)
-    if READS_RUNS.match(path):
-        found |= {304, 503} if "{" in path else {503}
-    if READS_DATA.match(path):
-        found |= {304, 404, 410, 413, 501}
-    if READS_AS_TILED.match(path):
-        found |= {304, 404, 410, 413, 422, 503}
-    return found
-
-
-def _response(path: str, status: int) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": DESCRIPTIONS[status]}
-    if status >= 400:
-        schema = {"$ref": "#/components/schemas/Problem"}
-        as_tiled = READS_AS_TILED.match(path) or SIGNS_IN_AS_TILED.match(path)
-        # Tiled's clients understand JSON alone; where no route is, the service answers as ever.
-        types = ["application/problem+json", *(["application/json"] if as_tiled else [])]
-        described["content"] = {media_type: {"schema": schema} for media_type in types}
-    return described

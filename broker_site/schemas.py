@@ -1,5 +1,7 @@
 """What answers about the service itself hold, for the OpenAPI document."""
 
+from rest_framework import serializers
+
 ROOT = {
     "type": "object",
     "description": "The service, and its routes; Tiled's clients find more here",
@@ -16,3 +18,12 @@ ROOT = {
     },
     "additionalProperties": {},
 }
+
+
+class ProblemDetails(serializers.Serializer[object]):
+    """What went wrong (RFC 9457), and what more a program may want to know of it."""
+
+    type = serializers.CharField()
+    title = serializers.CharField()
+    status = serializers.IntegerField()
+    detail = serializers.CharField(help_text="what to do about it")

@@ -250,10 +250,11 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SCHEMA_PATH_PREFIX": r"/api/v1",
+    # Beamlines may have the same names.
+    "ENUM_NAME_OVERRIDES": {"CatalogEnum": [catalog.name for catalog in CATALOGS]},
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "broker_site.openapi.add_examples",
-        "broker_site.openapi.add_problems",
         "broker_site.openapi.describe_streamed",
     ],
 }

@@ -11,6 +11,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem
 from broker_site.timing import phase
@@ -28,6 +29,7 @@ from events.arrays.rows import EventRow, Rows, repeats_warning
 from events.columns.formats import ENCODERS
 from events.files.slices import Item, OverBudget, SliceError, parse
 from events.renderers import offered
+from events.schemas import ARRAY_HEADERS, FILES, RUN_WITH_FILES
 from events.sources import TABLE_FORMATS_OF_ARRAYS, better_as_table
 from events.stream import Stream
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
@@ -111,7 +113,10 @@ class StreamArrayView(ArrayView):
         *(offered(name, ENCODERS[name].media_type) for name in sorted(TABLE_FORMATS_OF_ARRAYS)),
     ]
 
-    @extend_schema(parameters=[ArrayParameters], responses={200: bytes, 307: None})
+    @extend_schema(
+        parameters=[ArrayParameters, *ARRAY_HEADERS],
+        responses={200: bytes} | RUN_WITH_FILES | answers(307),
+    )
     def get(self, request: Request, key: str, stream: str, field: str) -> HttpResponseBase:
         """A field of all events of a stream as an array; its first axis is the event."""
         given = _given(request)
@@ -131,7 +136,10 @@ class StreamArrayView(ArrayView):
 
 
 class EventArrayView(ArrayView):
-    @extend_schema(parameters=[ArrayParameters], responses={200: bytes})
+    @extend_schema(
+        parameters=[ArrayParameters, *ARRAY_HEADERS],
+        responses={200: bytes} | FILES | answers(304, 404, 409),
+    )
     def get(self, request: Request, uid: str, field: str) -> HttpResponseBase:
         """A field of one event as an array."""
         given = _given(request)

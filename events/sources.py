@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from events.data_keys import bytes_per_event, shape_of
-from events.files.assets import ALL_HANDLERS, OutsideDatabase, allowed
+from events.files.assets import ALL_HANDLERS, allowed
 from headers.descriptors import STREAM_REFERENCE
 
 SMALL_ARRAY_BYTES = 16 * 2**10
@@ -136,15 +136,3 @@ def better_as_table(data_key: Mapping[str, Any], format: str) -> bool:
     """
     choice = choose(data_key, **ANY_FILE)
     return choice.source is not EventSource.FILE and format in TABLE_FORMATS_OF_ARRAYS
-
-
-def require_available(key: str, choice: ChosenSource) -> None:
-    """Refuse a field whose files this database knows nothing of.
-
-    Raises
-    ------
-    OutsideDatabase
-        Its data key says ``STREAM:`` and nothing refers to its files.
-    """
-    if choice.source is EventSource.STREAM:
-        raise OutsideDatabase(key)

@@ -6,12 +6,12 @@ from rest_framework.request import Request
 
 from broker_site.parameters import Parameters
 from events.availability import unavailable_fields
-from headers.schemas import StreamSummary
+from headers.schemas import RUN, StreamSummary
 from headers.views import RunView, cached_response, streams
 
 
 class StreamsView(RunView):
-    @extend_schema(responses={200: StreamSummary(many=True)})
+    @extend_schema(responses={200: StreamSummary(many=True)} | RUN)
     def get(self, request: Request, key: str) -> HttpResponse:
         """The streams of a run: their fields, shapes, units and numbers of events."""
         Parameters.of(request)

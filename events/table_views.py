@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from broker_site.connection import while_wanted
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters, also_by_post, named
 from broker_site.problems import Problem
 from broker_site.timing import phase
@@ -32,6 +33,7 @@ from events.streaming import (
     with_charset,
 )
 from events.views import DataKeys, EventView
+from headers.schemas import RUN
 from policies.requests import guarded
 
 FORMATS = ("json", "arrow", "parquet", "csv", "ndjson", "msgpack")
@@ -63,11 +65,11 @@ class StreamView(EventView):
         return super().handle_exception(error)
 
 
-@also_by_post(TableParameters, {200: bytes, 303: None})
+@also_by_post(TableParameters, {200: bytes} | RUN | answers(303))
 class TableView(StreamView):
     renderer_classes = [offered(name, ENCODERS[name].media_type) for name in FORMATS]
 
-    @extend_schema(parameters=[TableParameters], responses={200: bytes, 307: None})
+    @extend_schema(parameters=[TableParameters], responses={200: bytes} | RUN | answers(307))
     def get(self, request: Request, key: str, stream: str) -> HttpResponseBase:
         """All events of a stream, one row each and one column a field."""
         given = TableParameters.of(request)

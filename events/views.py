@@ -15,6 +15,7 @@ from rest_framework.viewsets import ViewSetMixin
 
 from broker_site.connection import require_client
 from broker_site.cursors import purpose
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters, Texts, by_get_or_post, named
 from broker_site.problems import RETRY, Problem
 from broker_site.renderers import BrowsableRenderer, JSONRenderer
@@ -29,7 +30,7 @@ from events.left_out import DatumMissing, LeftOut, note_outside, require_somethi
 from events.paging import event_page, field_links, field_url, filled_inline, narrowed
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
-from events.schemas import EventPage
+from events.schemas import FILES, RUN_WITH_FILES, EventPage
 from events.streaming import etag_of, safe_name, started, streamed, unchanged
 from headers.descriptors import Descriptor
 from headers.lists import MAX_PAGE, page_link
@@ -106,7 +107,7 @@ class EventViewSet(ViewSetMixin, EventView):
     reads_by_post = True
     renderer_classes = [JSONRenderer, MsgpackRenderer, BrowsableRenderer]
 
-    @by_get_or_post(EventListParameters, {200: EventPage})
+    @by_get_or_post(EventListParameters, {200: EventPage} | answers(304, 404) | FILES)
     def list(self, request: Request) -> HttpResponseBase:
         """The events of descriptors, by time, one page at a time."""
         given = EventListParameters.of(request)
@@ -167,7 +168,7 @@ class EventViewSet(ViewSetMixin, EventView):
 class DocumentsView(EventView):
     renderer_classes = [offered(name, writer.media_type) for name, writer in WRITERS.items()]
 
-    @extend_schema(parameters=[DocumentsParameters], responses={200: bytes})
+    @extend_schema(parameters=[DocumentsParameters], responses={200: bytes} | RUN_WITH_FILES)
     def get(self, request: Request, key: str) -> HttpResponseBase:
         """All documents of a run in the order they were emitted, as a stream."""
         given = DocumentsParameters.of(request)
@@ -195,7 +196,7 @@ class ExportView(EventView):
         offered("ndjson", WRITERS["ndjson"].media_type),
     ]
 
-    @extend_schema(parameters=[Parameters], responses={200: bytes})
+    @extend_schema(parameters=[Parameters], responses={200: bytes} | RUN_WITH_FILES)
     def get(self, request: Request, key: str) -> HttpResponseBase:
         """The run as one file: HDF5 in NeXus layout, or its documents, one a line."""
         Parameters.of(request)

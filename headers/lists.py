@@ -23,7 +23,7 @@ from headers.index.runs import IndexedRuns
 from headers.paging import Page, cursor_behind, run_page
 from headers.queries import Query, field_path, parse_query
 from headers.repositories import ALL
-from headers.schemas import FACETS, HeaderCount, HeaderPage, HeaderWithStreams
+from headers.schemas import FACETS, RUN, HeaderCount, HeaderPage, HeaderWithStreams
 from headers.selection import EXIT_STATUSES, moment
 from headers.views import RunView, cached_response, header, streams
 from policies.audit import note_runs, record_read
@@ -93,7 +93,7 @@ class HeaderViewSet(ViewSetMixin, RunView):
     lookup_field = "key"
     reads_by_post = True
 
-    @extend_schema(responses={200: HeaderWithStreams})
+    @extend_schema(responses={200: HeaderWithStreams} | RUN)
     def retrieve(self, request: Request, key: str) -> HttpResponse:
         """One run, with its descriptors and streams."""
         Parameters.of(request)

@@ -7,6 +7,11 @@ whoever recorded it to say, and old or broken ones may lack even that.
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from broker_site.openapi import answers
+
+RUN = answers(304, 404, 409)
+"""what routes answer whose key names a run"""
+
 
 class Header(serializers.Serializer[object]):
     """A run. With `fields`, documents hold only what was asked for."""

@@ -13,6 +13,7 @@ from rest_framework.viewsets import ViewSetMixin
 
 from broker_site.conditional import is_known
 from broker_site.encoding import to_json
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, not_found
 from headers.finding import AmbiguousKey, RunFinder, RunNotFound
@@ -68,7 +69,7 @@ def unavailable(names: list[str]) -> Problem:
 class DescriptorViewSet(ViewSetMixin, RunView):
     lookup_field = "uid"
 
-    @extend_schema(responses={200: DESCRIPTOR})
+    @extend_schema(responses={200: DESCRIPTOR} | answers(304, 404))
     def retrieve(self, request: Request, uid: str) -> HttpResponse:
         """An event descriptor as it is stored."""
         Parameters.of(request)

@@ -10,7 +10,7 @@ from typing import Any
 
 from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -19,6 +19,7 @@ from broker_site.parameters import Texts, named
 from broker_site.problems import Problem
 from events import views as event_views
 from events.renderers import offered
+from events.schemas import RUN_WITH_FILES
 from headers.descriptors import Descriptor
 from headers.lists import HeaderFilters, chosen_runs
 from headers.repositories import Run
@@ -70,7 +71,11 @@ class LiveDocumentsView(event_views.DocumentsView):
         offered(EVENT_STREAM, MEDIA_TYPE),
     ]
 
-    @extend_schema(parameters=[LiveParameters], responses={200: bytes})
+    @extend_schema(
+        parameters=[LiveParameters],
+        responses={200: bytes, 204: OpenApiResponse(description="All of the run was sent")}
+        | RUN_WITH_FILES,
+    )
     def get(self, request: Request, key: str) -> HttpResponseBase:
         """All documents of a run in the order they were emitted, as a stream.
 

@@ -21,6 +21,7 @@ from rest_framework.views import APIView
 from rest_framework.viewsets import ViewSet
 from rest_framework_simplejwt.views import TokenViewBase
 
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, not_found
 from policies.audit import note_refusal
@@ -161,14 +162,16 @@ class SessionTokensView(AuthView, TokenViewBase):
         return super().post(request, *args, **kwargs)
 
 
-@extend_schema_view(post=extend_schema(request=Credentials, responses={200: TOKENS}))
+@extend_schema_view(post=extend_schema(request=Credentials, responses={200: TOKENS} | answers(401)))
 class TokenView(SessionTokensView):
     """Signs in with user name and password; begins a session."""
 
     serializer_class = NewSession
 
 
-@extend_schema_view(post=extend_schema(request=RenewalRequest, responses={200: TOKENS}))
+@extend_schema_view(
+    post=extend_schema(request=RenewalRequest, responses={200: TOKENS} | answers(401))
+)
 class TokenRefreshView(SessionTokensView):
     """New tokens for a refresh token. Using a spent one ends the session."""
 
@@ -243,7 +246,7 @@ class APITokenViewSet(ViewSet):
         token, text = make_token(owner(request), name, limits, lifetime)
         return Response(token_summary(token) | {"token": text}, status=201)
 
-    @extend_schema(responses={204: None})
+    @extend_schema(responses={204: None} | answers(404))
     def destroy(self, request: Request, pk: int) -> Response:
         """Revokes an API token of the caller; it stops working at once."""
         Parameters.of(request)

@@ -4,11 +4,13 @@ The actors are alice (member of proposal 310000), bob (member of 310001), sue (s
 csx), dan (data admin) and nobody (anonymous). Proposal 312000 is public.
 """
 
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +22,9 @@ from django.contrib.auth.hashers import make_password
 from django.core.cache import caches
 from django.db.models import Model, QuerySet
 from django.test.utils import setup_databases, teardown_databases
+from django.urls import is_valid_path, resolve
 from django.utils import timezone
+from drf_spectacular.generators import SchemaGenerator
 from pymongo import monitoring
 from rest_framework.test import APIClient
 
@@ -110,6 +114,16 @@ def recorder(catalogs: dict[str, Catalog]) -> Recorder:
     return Recorder(catalogs)
 
 
+@pytest.fixture
+def writable(catalogs: dict[str, Catalog]) -> Iterator[Catalog]:
+    """The catalog csx, whose database keeps documents from being there twice."""
+    csx = catalogs["csx"]
+    events = database(csx.metadata).event
+    name = events.create_index("uid", unique=True)
+    yield csx
+    events.drop_index(name)
+
+
 @dataclass(frozen=True)
 class People:
     alice: User
@@ -184,6 +198,33 @@ def people(db: None) -> People:
     return People(alice, bob, sue, dan)
 
 
+@cache
+def declared() -> dict[tuple[str, str], set[int]]:
+    """What the OpenAPI document says that each route answers: (method, path) → statuses."""
+    generator: Any = SchemaGenerator()  # type: ignore[no-untyped-call]
+    paths = generator.get_schema(request=None, public=True)["paths"]
+    return {
+        (method, path): {int(status) for status in operation["responses"]}
+        for path, operations in paths.items()
+        for method, operation in operations.items()
+    }
+
+
+class DeclaredClient(APIClient):
+    """Sees to it that a route of the API answers nothing that it does not declare."""
+
+    def request(self, **request: Any) -> Any:
+        response = super().request(**request)
+        path, method = request["PATH_INFO"], request["REQUEST_METHOD"].lower()
+        if path.startswith("/api/v1/") and response.status_code not in (405, 500):
+            route = "/" + resolve(path).route if is_valid_path(path) else ""
+            template = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route).replace("{pk}", "{id}")
+            known = declared().get(("get" if method == "head" else method, template))
+            about = f"{method} {template}: {response.status_code} is not declared"
+            assert known is None or response.status_code in known, about
+        return response
+
+
 Actor = Callable[[str], APIClient]
 
 
@@ -192,7 +233,7 @@ def acting_as(people: People) -> Actor:
     """A client that sends the access token of an actor; of "nobody", one that sends none."""
 
     def client(name: str) -> APIClient:
-        api = APIClient()
+        api = DeclaredClient()
         if name != "nobody":
             access = begin_session(getattr(people, name)).access
             api.credentials(HTTP_AUTHORIZATION=f"Bearer {access}")

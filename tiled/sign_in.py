@@ -7,11 +7,12 @@ from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase
 from django.urls import reverse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.parsers import FormParser
 from rest_framework.request import Request
 
+from broker_site.openapi import answers
 from broker_site.problems import Problem, not_found
 from policies.models import APIToken, Session, User
 from policies.permissions import OwnTokens, SignIn
@@ -43,6 +44,17 @@ from policies.views import (
 )
 from tiled import wire
 from tiled.about import DEVICE, PROVIDER
+from tiled.schemas import (
+    RefreshToken,
+    TiledAuthorization,
+    TiledKey,
+    TiledNewKey,
+    TiledPending,
+    TiledPrincipal,
+    TiledSignedIn,
+    TiledSignInForm,
+    spoken,
+)
 from tiled.views import Speaking
 
 PRINCIPALS = uuid.UUID("5b1f3c0e-6f0a-4c53-9b0e-2f1d4f3a7c11")
@@ -55,18 +67,21 @@ class SignInView(Speaking, AuthView):
     authentication_classes = ()
     parser_classes = [FormParser]
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(
+        request={"application/x-www-form-urlencoded": TiledSignInForm},
+        responses=spoken(TiledSignedIn) | answers(401),
+    )
     def post(self, request: Request) -> HttpResponseBase:
         """Signs in with user name and password."""
         form = request.data if isinstance(request.data, dict) else {}
         user = signed_in(request, {n: form.get(n) for n in ("username", "password")})
-        return uncached(request, tokens(begin_session(user)) | identity(user))
+        return wire.uncached(request, tokens(begin_session(user)) | identity(user))
 
 
 class BrowserProviderView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=spoken(TiledAuthorization))
     def post(self, request: Request) -> HttpResponseBase:
         """Begins a sign-in that a person confirms in the browser."""
         device_code, user_code = open_request(request, _program(request))
@@ -78,13 +93,16 @@ class BrowserProviderView(Speaking, AuthView):
             "expires_in": int(LIFETIME.total_seconds()),
             "user_code": user_code,
         }
-        return uncached(request, content)
+        return wire.uncached(request, content)
 
 
 class DeviceCodeView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=None, responses={200: dict[str, Any], 400: dict[str, Any]})
+    @extend_schema(
+        request=DeviceCode,
+        responses=spoken(TiledSignedIn) | {(400, wire.JSON): TiledPending},
+    )
     def post(self, request: Request) -> HttpResponseBase:
         """Tokens, once the person has confirmed."""
         given = DeviceCode(data=request.data)
@@ -92,10 +110,10 @@ class DeviceCodeView(Speaking, AuthView):
         outcome = outcome_of(given.validated_data["device_code"]) if known else "invalid_request"
         if isinstance(outcome, User):
             made = confirmed_session(request, outcome)
-            return uncached(request, tokens(made) | identity(outcome, DEVICE))
+            return wire.uncached(request, tokens(made) | identity(outcome, DEVICE))
         # Any other error ends the clients' asking.
         error = "authorization_pending" if outcome == "slow_down" else outcome
-        return uncached(request, {"detail": {"error": error}}, status=400)
+        return wire.uncached(request, {"detail": {"error": error}}, status=400)
 
 
 def _program(request: Request) -> str:
@@ -107,16 +125,16 @@ def _program(request: Request) -> str:
 class RefreshView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=RefreshToken, responses=spoken(TiledSignedIn) | answers(401))
     def post(self, request: Request) -> HttpResponseBase:
         """New tokens for a refresh token."""
-        return uncached(request, tokens(refreshed(refresh_token(request), race=RACE)))
+        return wire.uncached(request, tokens(refreshed(refresh_token(request), race=RACE)))
 
 
 class RevokeView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=None, responses={204: None})
+    @extend_schema(request=RefreshToken, responses={204: None} | answers(401))
     def post(self, request: Request) -> HttpResponseBase:
         """Ends the session of a refresh token, which is spent for that."""
         end_session(session_of(refreshed(refresh_token(request)).access), "logout")
@@ -142,15 +160,16 @@ class Everybody(SignIn):
 
 class ClientWhoAmIView(Speaking, AuthView):
     permission_classes = (Everybody,)
+    required_scope = None
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=spoken(TiledPrincipal))
     def get(self, request: Request) -> HttpResponseBase:
         """The caller, as the clients show them."""
         user = request.user
         if not isinstance(user, User):
             raise Problem(401, "Nobody is signed in.", {"WWW-Authenticate": "Bearer"})
         keys = [] if isinstance(request.auth, APIToken) else [key(t) for t in tokens_of(request)]
-        return uncached(
+        return wire.uncached(
             request,
             {
                 "uuid": principal(user),
@@ -180,14 +199,14 @@ class OwnKeys(OwnTokens):
 class KeysView(Speaking, AuthView):
     permission_classes = (OwnKeys,)
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=None, responses=spoken(TiledKey))
     def get(self, request: Request) -> HttpResponseBase:
         """The API key by which the caller asks."""
         if not isinstance(request.auth, APIToken):
             raise Problem(401, "No API key was sent.", {"WWW-Authenticate": "Apikey"})
-        return uncached(request, key(request.auth))
+        return wire.uncached(request, key(request.auth))
 
-    @extend_schema(request=None, responses={200: dict[str, Any]})
+    @extend_schema(request=NewKey, responses=spoken(TiledNewKey))
     def post(self, request: Request) -> HttpResponseBase:
         """A new API key. Its secret is in this answer only."""
         given = NewKey(data=request.data)
@@ -202,11 +221,11 @@ class KeysView(Speaking, AuthView):
         lifetime = min(lifetime, longest(user))
         check_within_rights(request, limits, lifetime)
         token, text = make_token(user, asked["note"] or "tiled", limits, lifetime)
-        return uncached(request, key(token) | {"secret": text})
+        return wire.uncached(request, key(token) | {"secret": text})
 
     @extend_schema(
         parameters=[OpenApiParameter("first_eight", str, required=True)],
-        responses={204: None, 404: OpenApiResponse(description="The caller has no such key")},
+        responses={204: None} | answers(404),
     )
     def delete(self, request: Request) -> HttpResponseBase:
         """Revokes a key of the caller."""
@@ -265,10 +284,3 @@ def refresh_token(request: Request) -> str:
     if not isinstance(given, str):
         raise Problem(400, "The body must be a JSON object with refresh_token.")
     return given
-
-
-def uncached(request: Request, content: Any, status: int = 200) -> HttpResponseBase:
-    response = wire.answer(request, content)
-    response.status_code = status
-    response["Cache-Control"] = "no-store"
-    return response

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,6 +11,7 @@ from django.conf import settings
 from django.http import HttpResponse, HttpResponseBase, HttpResponseRedirect
 from django.urls import reverse
 from drf_spectacular.utils import extend_schema
+from rest_framework.negotiation import DefaultContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 from rest_framework.request import Request
@@ -19,7 +20,7 @@ from rest_framework.views import APIView
 
 from broker_site.cursors import purpose
 from broker_site.parameters import Parameters
-from broker_site.problems import Problem, as_problem, not_found
+from broker_site.problems import MEDIA_TYPE, Problem, as_problem, not_found
 from broker_site.renderers import JSONRenderer
 from broker_site.root import RootView
 from broker_site.schemas import ROOT
@@ -65,7 +66,17 @@ from tiled.nodes import (
     ValuesNode,
 )
 from tiled.resources import only_key, quoted, resource
-from tiled.schemas import DATA, NODES, WHOLE_RUN
+from tiled.schemas import (
+    ARRAY,
+    CONTAINER,
+    DOCUMENTS,
+    KNOWN,
+    TABLE,
+    TiledDistinctValues,
+    TiledNodeAnswer,
+    TiledNodePage,
+    spoken,
+)
 from tiled.tables import HeldTable, Table
 
 MAX_PAGE = 300
@@ -91,15 +102,23 @@ class AnyJSON(BaseParser):
             raise Problem(400, "The body must be JSON.") from None
 
 
+class JSONAnyway(DefaultContentNegotiation):
+    """Errors are JSON; what else is sent, the views choose."""
+
+    def select_renderer(
+        self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
+    ) -> tuple[BaseRenderer, str]:
+        return JSONRenderer(), JSONRenderer.media_type
+
+
 class Speaking(APIView):
     """Mixed into views: takes what the clients accept, and refuses as they understand it."""
 
     parser_classes: Sequence[type[BaseParser]] = [AnyJSON]
-
-    def perform_content_negotiation(
-        self, request: Request, force: bool = False
-    ) -> tuple[BaseRenderer, str]:
-        return JSONRenderer(), JSONRenderer.media_type
+    content_negotiation_class = JSONAnyway
+    schema_tag = "tiled"
+    problem_media_types = (MEDIA_TYPE, wire.JSON)
+    """where no route is, the service answers as ever"""
 
     def get_exception_handler(self) -> Any:
         return lambda error, context: refused(error)
@@ -207,7 +226,7 @@ def folder(path: Path) -> Node | None:
 
 
 class MetadataView(NodeView):
-    @extend_schema(request=None, responses=NODES)
+    @extend_schema(request=None, responses=spoken(TiledNodeAnswer) | KNOWN)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """A node: what it is, and where more about it is found."""
         found = self.node(node)
@@ -222,7 +241,7 @@ class MetadataView(NodeView):
 
 
 class SearchView(NodeView):
-    @extend_schema(request=None, responses=NODES)
+    @extend_schema(request=None, responses=spoken(TiledNodePage) | KNOWN)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The children of a node, one page at a time; of a catalog, those that filters select."""
         found = self.node(node)
@@ -329,7 +348,7 @@ def _listed(node: RunNode, api: str) -> dict[str, Any]:
 
 
 class DistinctView(NodeView):
-    @extend_schema(request=None, responses=NODES)
+    @extend_schema(request=None, responses=spoken(TiledDistinctValues) | KNOWN)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The values of metadata keys among the selected runs."""
         found = self.node(node)
@@ -401,7 +420,7 @@ class NodeArrayView(DataView):
 
     by_block = False
 
-    @extend_schema(request=None, responses=DATA)
+    @extend_schema(request=None, responses=ARRAY)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         found = self.node(node)
         if not isinstance(found, ArrayNode):
@@ -468,14 +487,14 @@ def within_block(node: ArrayNode, block: str, items: Sequence[Item]) -> tuple[It
 class ContainerView(DataView):
     reads_by_post = True
 
-    @extend_schema(request=None, responses=WHOLE_RUN)
+    @extend_schema(request={"application/json": list[str]}, responses=CONTAINER)
     def post(self, request: Request, node: str) -> HttpResponseBase:
         """The same with the list of fields in the body."""
         if not (isinstance(request.data, list) and all(isinstance(f, str) for f in request.data)):
             raise Problem(400, "The body must be a list of fields.")
         return self._table(node, request.data)
 
-    @extend_schema(request=None, responses=WHOLE_RUN)
+    @extend_schema(request=None, responses=CONTAINER)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """Columns of a dataset as one Arrow file."""
         return self._table(node, request.query_params.getlist("field"))
@@ -516,7 +535,12 @@ class ContainerView(DataView):
 class NodeTableView(ContainerView):
     """Columns of the table of a stream, in the layout of Tiled's writer."""
 
-    @extend_schema(request=None, responses=DATA)
+    @extend_schema(request={"application/json": list[str]}, responses=TABLE)
+    def post(self, request: Request, node: str) -> HttpResponseBase:
+        """The same with the list of columns in the body."""
+        return super().post(request, node)
+
+    @extend_schema(request=None, responses=TABLE)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """Columns of a table."""
         given = request.query_params
@@ -532,7 +556,7 @@ class NodeTableView(ContainerView):
 
 
 class RunDocumentsView(DataView):
-    @extend_schema(request=None, responses=DATA)
+    @extend_schema(request=None, responses=DOCUMENTS)
     def get(self, request: Request, node: str) -> HttpResponseBase:
         """The bluesky documents of a run, as they were emitted, in pages."""
         found = self.node(node)

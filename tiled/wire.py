@@ -26,16 +26,23 @@ def answer(request: Request, content: Any) -> HttpResponseBase:
 
     Without one, the client's cache would take the answer for fresh for ever.
     """
-    kind = MSGPACK if MSGPACK in request.headers.get("Accept", "") else JSON
-    written = to_msgpack(content) if kind == MSGPACK else to_json(content)
-    digest = hashlib.blake2b(written + kind.encode(), digest_size=16).hexdigest()
+    response = uncached(request, content)
+    kind = response.headers["Content-Type"]
+    digest = hashlib.blake2b(response.content + kind.encode(), digest_size=16).hexdigest()
     etag = f'"{digest}"'
-    response = HttpResponse(written, kind)
     if is_known(request, etag):
         response = HttpResponse(status=304)
+    del response["Cache-Control"]
     response["ETag"] = etag
     response["Vary"] = VARY
     return response
+
+
+def uncached(request: Request, content: Any, status: int = 200) -> HttpResponse:
+    """The same, never to be stored."""
+    kind = MSGPACK if MSGPACK in request.headers.get("Accept", "") else JSON
+    written = to_msgpack(content) if kind == MSGPACK else to_json(content)
+    return HttpResponse(written, kind, status, headers={"Cache-Control": "no-store", "Vary": VARY})
 
 
 def refusal(problem: Problem) -> HttpResponse:

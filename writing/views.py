@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from broker_site.encoding import to_json
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem
 from headers.catalogs import Catalog
@@ -36,6 +37,7 @@ from writing.documents import (
 from writing.intake import IntakeOutcome, take
 from writing.parsers import AnyBody, MsgpackBody, NdjsonBody
 from writing.repositories import IndexesMissing, Store
+from writing.schemas import IntakeReceipt, TiledDocument
 from writing.signals import documents_written
 
 READERS: dict[str, Callable[[bytes], Iterator[Any]]] = {
@@ -54,7 +56,7 @@ class WriteView(APIView):
             "application/msgpack": OpenApiTypes.BINARY,
             "application/x-ndjson": OpenApiTypes.STR,
         },
-        responses={200: dict[str, Any]},
+        responses={200: IntakeReceipt} | answers(404, 409, 413),
     )
     def post(self, request: Request, catalog: str) -> HttpResponse:
         """Store documents of one run: `[name, document]` items, one after the other.
@@ -89,8 +91,8 @@ class TiledDocumentsView(RunDocumentsView):
         return super().get_permissions()
 
     @extend_schema(
-        request={"application/json": dict[str, Any]},
-        responses={200: OpenApiResponse(description="null: it is stored")},
+        request=TiledDocument,
+        responses={200: OpenApiResponse(description="null: it is stored")} | answers(404, 413, 422),
     )
     def post(self, request: Request, node: str) -> HttpResponse:
         """Store one document, `{"name": …, "doc": …}`, in the catalog that the node is."""

@@ -30,14 +30,12 @@ from events.arrays.formats import (
     grey_levels,
 )
 from events.data_keys import bytes_per_event, shape_warning
-from events.files.assets import OutsideDatabase
 from events.files.reader import ArrayData
 from events.sources import (
     PAGE_EVENTS,
     EventSource,
     Route,
     choose,
-    require_available,
 )
 
 Array = NDArray[Any]
@@ -262,12 +260,6 @@ def test_the_source_and_route_follow_from_the_data_key(
 ) -> None:
     choice = choose(data_key, spec=spec, handlers=FILES, events=events)
     assert (choice.source, choice.route) == (source, route)
-
-
-def test_a_stream_outside_the_database_is_refused_by_name() -> None:
-    choice = choose({"dtype": "array", "shape": [1], "external": "STREAM:"})
-    with pytest.raises(OutsideDatabase, match="'eiger'"):
-        require_available("eiger", choice)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
-"""Writers' tokens, and a catalog whose database keeps documents from being there twice."""
+"""Writers' tokens, and what they stored."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -17,15 +17,6 @@ from tests.conftest import People
 Doc = dict[str, Any]
 Documents = list[tuple[str, Doc]]
 URL = "/api/v1/catalogs/csx/documents/"
-
-
-@pytest.fixture
-def writable(catalogs: dict[str, Catalog]) -> Iterator[Catalog]:
-    csx = catalogs["csx"]
-    events = database(csx.metadata).event
-    name = events.create_index("uid", unique=True)
-    yield csx
-    events.drop_index(name)
 
 
 def token_client(user: User, **limits: Any) -> APIClient:
