@@ -15,20 +15,20 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from django.db import connection
-from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet
+from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet, Sum
 
 from headers.catalogs import Catalog
-from headers.index.models import IndexedRun, RunValue
+from headers.index.models import IndexedRun, RunCount, RunValue
 from headers.index.rows import facet_paths, indexable_text
 from headers.index.rule import Proposals, proposals_of, readable
-from headers.index.words import having, is_common, runs_with
+from headers.index.words import having, of_keys, runs_with, runs_with_rare_words
 from policies.rule.access import Access
 from policies.rule.proposal_paths import INT64
 
 FEW = 20_000
 """rows that are sorted rather than looked for in the order of the list"""
 FEW_SOURCES = 8
-TRIED_AT_ONCE, TRIES = 500, 8
+TRIED_AT_ONCE, TRIES = 500, 4
 COLUMNS = ("plan_name", "scan_id", "exit_status", "catalog", "proposal", "owner")
 """facets that are columns; of these only texts and whole numbers are told"""
 FACET_VALUES = 100
@@ -47,6 +47,8 @@ class Unindexed(Func):
 
 
 NO_HINT = Q()
+EVERY_RUN = ("", "")
+COUNTED_FILTERS = ("plan_name", "exit_status")
 EVERY_PROPOSAL = Proposals()
 
 
@@ -156,8 +158,8 @@ class Listing:
 
         By scan id, runs without one are left out.
         """
-        wanted = replace(wanted, also=also) if also else wanted
-        if connection.vendor == "sqlite" and wanted.search and is_common(wanted.search, FEW):
+        wanted = _looked_up_words(replace(wanted, also=also) if also else wanted)
+        if connection.vendor == "sqlite" and wanted.search.strip():
             found = self._next_with_common_words(wanted, limit, ordering, after)
             if found is not None:
                 return found
@@ -180,18 +182,25 @@ class Listing:
     # -- numbers ---------------------------------------------------------------------------
 
     def count(self, wanted: Wanted) -> int:
-        return sum(rows.count() for rows in self._parts_of(wanted))
+        counted = _counted(wanted)
+        if counted is None:
+            return sum(rows.count() for rows in self._parts_of(wanted))
+        return sum(
+            _counts(part, wanted, *counted).aggregate(sum=Sum("runs"))["sum"] or 0
+            for part in self.parts
+        )
 
     def facet(self, wanted: Wanted, path: str) -> list[tuple[Scalar, int]]:
         """The most frequent values at a path that the index holds, most frequent first."""
         counts: dict[Any, int] = defaultdict(int)
+        counted = _counted(wanted)
         for part, rows in zip(self.parts, self._parts_of(wanted), strict=True):
-            if path in COLUMNS:
-                found = _column(rows, path)
-            elif wanted == Wanted() and part.proposals.included is None:
-                found = _values_of_all(part, path)
+            if counted is not None and path in ("catalog", "proposal"):
+                found = _summed(_counts(part, wanted, *counted), path)
+            elif counted == EVERY_RUN and path != "scan_id" and not _few_proposals(part):
+                found = _summed(_counts(part, wanted, path), path)
             else:
-                found = _values(rows, path)
+                found = _facet(rows, path)
             for value, count in found:
                 counts[type(value), value] += count
         return most_frequent(counts)
@@ -201,8 +210,7 @@ class Listing:
         counts: dict[Any, int] = defaultdict(int)
         remaining = iter(keys)
         while some := list(islice(remaining, TRIED_AT_ONCE)):
-            rows = IndexedRun.objects.filter(pk__in=some)
-            for value, count in _column(rows, path) if path in COLUMNS else _values(rows, path):
+            for value, count in _facet(IndexedRun.objects.filter(pk__in=some), path):
                 counts[type(value), value] += count
         return most_frequent(counts)
 
@@ -220,7 +228,7 @@ class Listing:
         ]
 
     def _parts_of(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
-        rows = _selected(wanted).filter(time__isnull=False)
+        rows = _selected(_looked_up_words(wanted)).filter(time__isnull=False)
         return [_readable(rows, part, wanted) for part in self.parts]
 
     def _visible(self, wanted: Wanted, *, any_time: bool = False) -> "QuerySet[IndexedRun]":
@@ -256,14 +264,14 @@ class Listing:
         for part in self.parts:
             for rows in self._plans(part, wanted, ordering):
                 ordered = _behind(rows, ordering, after).order_by(*_order(rows, ordering))
-                found.append(_entries(ordered[:limit]))
+                found.append(_entries(ordered[:limit], ordering))
         return heapq.merge(*found, key=_sort_key(ordering), reverse=ordering.startswith("-"))
 
     def _plans(
         self, part: SourceGroup, wanted: Wanted, ordering: str
     ) -> Iterable["QuerySet[IndexedRun]"]:
         """How to find rows of a part in order: each queryset is served by an index."""
-        rows = _selected(wanted).filter(time__isnull=False)
+        rows = _selected(wanted, in_order=True).filter(time__isnull=False)
         if "scan_id" in ordering:
             rows = rows.filter(scan_id__isnull=False)
         if _few_proposals(part):
@@ -321,22 +329,29 @@ def _bounds(comparison: str, times: Mapping[str, float]) -> Q:
     return either & Q(**{f"time__{comparison}": outer})
 
 
-def _selected(wanted: Wanted) -> "QuerySet[IndexedRun]":
+def _selected(wanted: Wanted, *, in_order: bool = False) -> "QuerySet[IndexedRun]":
+    """Rows that satisfy the filters, all of them or the first in order."""
     rows = IndexedRun.objects.filter(wanted.q())
     for path, value in wanted.values():
         having = RunValue.objects.filter(path=path, value=value)
-        rows = _among(rows, having.values("run"), Exists(having.filter(run=OuterRef("pk"))))
+        if in_order and not _few(having):
+            rows = rows.filter(Exists(having.filter(run=OuterRef("pk"))))
+        else:
+            rows = rows.filter(pk__in=having.values("run"))
     found = runs_with(wanted.search)
     if wanted.search.strip():
         rows = rows.none() if found is None else rows.filter(pk__in=found)
     return rows
 
 
-def _among(
-    rows: "QuerySet[IndexedRun]", keys: "QuerySet[Any]", present: Exists
-) -> "QuerySet[IndexedRun]":
-    """Rows with one of the keys: looked up if they are few, else tried one by one."""
-    return rows.filter(pk__in=keys) if _few(keys) else rows.filter(present)
+def _looked_up_words(wanted: Wanted) -> Wanted:
+    """The same where the words of the search have been looked up: only few runs have them."""
+    if connection.vendor != "sqlite" or not wanted.search.strip():
+        return wanted
+    keys = runs_with_rare_words(wanted.search, FEW)
+    if keys is None:
+        return wanted
+    return replace(wanted, search="", also=wanted.also & Q(pk__in=of_keys(keys)))
 
 
 def _few(rows: "QuerySet[Any]") -> bool:
@@ -383,38 +398,71 @@ def _sort_key(ordering: str) -> Any:
     return lambda entry: (entry.time, entry.catalog, entry.document)
 
 
-def _entries(rows: "QuerySet[IndexedRun]") -> list[Entry]:
+def _entries(rows: "QuerySet[IndexedRun]", ordering: str) -> list[Entry]:
+    # Found, and sorted where they have to be, by what an index holds; only then the rows are read.
+    found = IndexedRun.objects.filter(pk__in=rows.values("pk"))
     columns = ("pk", "source", "catalog", "document", "uid", "time", "scan_id")
-    found = []
-    for key, source, catalog, document, uid, time, scan_id in rows.values_list(*columns):
-        found.append(Entry(key, source, catalog, bytes(document), uid, time, scan_id))
-    return found
+    return sorted(
+        (
+            Entry(key, source, catalog, bytes(document), uid, time, scan_id)
+            for key, source, catalog, document, uid, time, scan_id in found.values_list(*columns)
+        ),
+        key=_sort_key(ordering),
+        reverse=ordering.startswith("-"),
+    )
 
 
-def _column(rows: "QuerySet[IndexedRun]", name: str) -> Iterator[tuple[Any, int]]:
-    grouped = rows.order_by().values_list(name).annotate(count=Count("*"))
+def _facet(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]:
+    if path in COLUMNS:
+        return _told(path, _grouped(rows, path, Count("*")))
+    values = RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk"))
+    return _told(path, _grouped(values, "value", Count("*")))
+
+
+def _summed(counts: "QuerySet[RunCount]", path: str) -> Iterator[tuple[Any, int]]:
+    if path == "catalog":
+        return iter(_grouped(counts, "source__catalog", Sum("runs")))
+    if path == "proposal":
+        return _told(path, _grouped(counts, path, Sum("runs")))
+    # By source, too, because in that order they are read.
+    by_value: dict[Any, int] = defaultdict(int)
+    grouped = counts.values_list("source", "value").annotate(runs_=Sum("runs"))
+    for _, value, count in grouped:
+        by_value[value] += count
+    return _told(path, by_value.items())
+
+
+def _grouped(rows: "QuerySet[Any]", column: str, number: Any) -> Iterable[tuple[Any, int]]:
+    return rows.order_by().values_list(column).annotate(number=number)
+
+
+def _told(path: str, grouped: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
+    """The values of a facet as they are told, from those that rows hold."""
     for value, count in grouped:
-        if value is not None and (value != "" or name not in ("proposal", "owner")):
+        if path not in COLUMNS:
+            yield json.loads(value), count
+        elif value is not None and (value != "" or path not in ("proposal", "owner")):
             yield value, count
 
 
-def _values_of_all(part: SourceGroup, path: str) -> Iterator[tuple[Any, int]]:
-    """The same where nearly all may be read: of all, from one index, less what may not."""
-    yield from _grouped(RunValue.objects.filter(path=path, source__in=part.sources))
-    if part.proposals.excluded:
-        hidden = Q(proposal__among=part.proposals.excluded)
-        for value, count in _values(IndexedRun.objects.filter(hidden, _of(part.sources)), path):
-            yield value, -count
+def _counted(wanted: Wanted) -> tuple[str, str] | None:
+    """(path, value) of the counts that tell it, but for the proposal; None if none do."""
+    given = wanted.values()
+    named = ((name, getattr(wanted, name)) for name in COUNTED_FILTERS)
+    given += [(name, value) for name, value in named if value is not None]
+    rest = dict.fromkeys((*COUNTED_FILTERS, "proposal")) | {"motors": (), "detectors": ()}
+    if len(given) > 1 or replace(wanted, **rest) != Wanted():
+        return None
+    return given[0] if given else EVERY_RUN
 
 
-def _values(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]:
-    return _grouped(RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk")))
-
-
-def _grouped(values: "QuerySet[RunValue]") -> Iterator[tuple[Any, int]]:
-    grouped = values.order_by().values_list("value").annotate(count=Count("*"))
-    for value, count in grouped:
-        yield json.loads(value), count
+def _counts(part: SourceGroup, wanted: Wanted, *counted: str) -> "QuerySet[RunCount]":
+    """The counts at a path, and of a value if it is given, of what may be read of a part."""
+    proposals = part.proposals
+    if wanted.proposal is not None:
+        proposals &= Proposals(frozenset({wanted.proposal}))
+    found = dict(zip(("path", "value"), counted, strict=False))
+    return RunCount.objects.filter(proposals.q(), source__in=part.sources, **found)
 
 
 def most_frequent(counts: Mapping[Any, int]) -> list[tuple[Scalar, int]]:

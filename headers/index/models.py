@@ -120,3 +120,26 @@ class RunValue(models.Model):
 
     def __str__(self) -> str:
         return f"{self.path}: {self.value}"
+
+
+class RunCount(models.Model):
+    """How many listed runs of a source and proposal have a value: what sums are answered from.
+
+    `store` changes it in the transactions that change the runs. The table is made by hand, so
+    that all of a row is in its only index.
+    """
+
+    pk = models.CompositePrimaryKey("path", "source", "value", "proposal")
+    path = models.TextField(help_text="of values; or the name of a column; empty: every run")
+    source = models.ForeignKey(Source, on_delete=models.DO_NOTHING, db_index=False)
+    value = models.TextField(help_text="as in RunValue, or in the column; empty for every run")
+    proposal = models.TextField(help_text="as in IndexedRun")
+    runs = models.BigIntegerField()
+
+    class Meta:
+        default_permissions = ()
+        managed = False
+        db_table = "run_index_count"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.value}: {self.runs}"

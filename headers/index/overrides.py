@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Model
+from django.db.models import F, Model, QuerySet, Value
 from django.db.models.signals import post_delete
 
+from headers.index.counts import put_in, take_out
 from headers.index.models import IndexedRun, Source
 from policies.models import Proposal, RunOverride
 from policies.tracking import row_changed
@@ -38,12 +39,17 @@ def apply_overrides(catalog: str, uids: Iterable[str]) -> None:
             moved[proposal].add(uid)
     rows = IndexedRun.objects.filter(catalog=catalog)
     for some in _parts(sorted(wanted.difference(*moved.values()))):
-        rows.filter(uid__in=some).exclude(proposal=F("named_proposal")).update(
-            proposal=F("named_proposal")
-        )
+        _move(rows.filter(uid__in=some), F("named_proposal"))
     for proposal, runs in moved.items():
         for some in _parts(sorted(runs)):
-            rows.filter(uid__in=some).update(proposal=proposal)
+            _move(rows.filter(uid__in=some), Value(proposal))
+
+
+def _move(rows: "QuerySet[IndexedRun]", proposal: F | Value) -> None:
+    keys = list(rows.exclude(proposal=proposal).values_list("pk", flat=True))
+    take_out(keys)
+    IndexedRun.objects.filter(pk__in=keys).update(proposal=proposal)
+    put_in(keys)
 
 
 def _parts(uids: list[str]) -> Iterable[list[str]]:

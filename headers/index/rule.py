@@ -67,7 +67,9 @@ def proposals_of(condition: Condition) -> Proposals:
         case AnyOf(()):
             return NONE
         case InProposals():
-            return Proposals(condition.proposals - {""})
+            # Mostly the same object in all catalogs, whose hash is computed but once.
+            named = condition.proposals
+            return Proposals(named - {""} if "" in named else named)
         case Not(InProposals() as inner):
             return Proposals(excluded=inner.proposals - {""})
         case All(parts):

@@ -7,6 +7,7 @@ from django.db import connection, transaction
 from django.db.models import Model
 
 from headers.catalogs import Catalog
+from headers.index.counts import forget_counts, put_in, take_out
 from headers.index.models import OPEN, IndexedRun, RunValue, Source
 from headers.index.overrides import apply_overrides, lock_catalog
 from headers.index.rows import Ending, Row, fingerprint
@@ -49,6 +50,7 @@ def add_rows(source: Source, rows: Sequence[tuple[Row, Ending]]) -> int:
             ),
         )
         add_words((key, row.words) for key, (row, _) in made)
+        put_in(keys)
         moved = RunOverride.objects.filter(catalog=source.catalog).values_list("run_uid", flat=True)
         apply_overrides(
             source.catalog, set(moved).intersection(row.uid or "" for row, _ in new.values())
@@ -83,15 +85,23 @@ def newest_open(source: Source, limit: int = 1000) -> list[str]:
 def set_endings(source: Source, endings: Mapping[str, Ending]) -> None:
     """Tells how runs ended, by uid; rows that say so already are not written."""
     for uids in _parts(list(endings)):
-        rows = IndexedRun.objects.filter(source=source, uid__in=uids)
-        changed = [row for row in rows if _end(row, endings[str(row.uid)])]
-        IndexedRun.objects.bulk_update(changed, ["exit_status", "duration", "events"])
+        with transaction.atomic():
+            lock_catalog(source.catalog)
+            rows = IndexedRun.objects.filter(source=source, uid__in=uids)
+            changed = [row for row in rows if _end(row, endings[str(row.uid)])]
+            take_out([row.pk for row in changed])
+            IndexedRun.objects.bulk_update(changed, ["exit_status", "duration", "events"])
+            put_in([row.pk for row in changed])
 
 
 def remove_rows(runs: Collection[int]) -> None:
     """Removes runs whose documents are gone, by primary key."""
     for some in _parts(list(runs)):
         with transaction.atomic():
+            rows = IndexedRun.objects.filter(pk__in=some)
+            for catalog in sorted(set(rows.values_list("catalog", flat=True))):
+                lock_catalog(catalog)
+            take_out(some)
             remove_words(some)
             RunValue.objects.filter(run__in=some)._raw_delete("default")
             IndexedRun.objects.filter(pk__in=some)._raw_delete("default")
@@ -116,6 +126,7 @@ def clear(source: Source) -> None:
     rows = IndexedRun.objects.filter(source=source).order_by()
     while keys := list(rows.values_list("pk", flat=True)[: 10 * PART]):
         remove_rows(keys)
+    forget_counts(source.pk)
 
 
 def _new_keys(count: int) -> Sequence[int]:

@@ -14,6 +14,8 @@ from django.db.models.expressions import RawSQL
 from headers.index.rows import MAX_WORD, WORD
 
 MAX_SEARCH_WORDS = 32
+MOST_READ = 4000
+"""runs whose words are read rather than looked for"""
 
 
 def add_words(words_of_runs: Iterable[tuple[int, Sequence[str]]]) -> None:
@@ -45,17 +47,34 @@ def runs_with(search: str) -> RawSQL | None:
     return found and RawSQL(*found)  # noqa: S611
 
 
-def is_common(search: str, many: int) -> bool:
-    """Do more runs have all of the words?"""
-    found = _matching(search)
-    if found is None:
-        return False
-    query, parameters = found
+def runs_with_rare_words(search: str, many: int) -> list[int] | None:
+    """The runs that have every word of the search, if no more are to be looked at; SQLite only.
+
+    SQLite collects all runs of a beginning of a word before it tells the first. So words that by
+    themselves are frequent are left out, and found by reading the words of the others' runs.
+    """
+    words = _words(search)
+    rare = [word for word in words if len(_runs_of([f'"{word}"'], many + 1)) <= many]
+    if words and not rare:
+        return None
+    found = _runs_of([f'"{word}"*' for word in rare], many + 1) if rare else []
+    if len(found) > many:
+        return None
+    if len(rare) == len(words):
+        return found
+    return sorted(having(found, search)) if len(found) <= MOST_READ else None
+
+
+def _runs_of(patterns: Sequence[str], limit: int) -> list[int]:
+    query = "SELECT rowid FROM run_index_words WHERE run_index_words MATCH %s LIMIT %s"
     with connection.cursor() as cursor:
-        # The query is one of two constants.
-        counted = f"SELECT count(*) FROM ({query} LIMIT %s) AS some"  # noqa: S608
-        cursor.execute(counted, [*parameters, many + 1])
-        return bool(cursor.fetchone()[0] > many)
+        cursor.execute(query, [" AND ".join(patterns), limit])
+        return [run for (run,) in cursor.fetchall()]
+
+
+def of_keys(runs: Sequence[int]) -> RawSQL:
+    """A subquery of these; SQLite only."""
+    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(runs)])
 
 
 def having(runs: Sequence[int], search: str) -> set[int]:
