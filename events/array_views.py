@@ -26,6 +26,7 @@ from events.arrays.formats import (
     array_headers,
 )
 from events.arrays.rows import EventRow, Rows, repeats_warning
+from events.arrays.streamed import rows_of
 from events.columns.formats import ENCODERS
 from events.files.slices import Item, OverBudget, SliceError, parse
 from events.renderers import offered
@@ -130,7 +131,7 @@ class StreamArrayView(ArrayView):
         if same := unchanged(request, etag):
             return same
         with phase("select"):
-            rows = Rows(chosen, field)
+            rows = rows_of(chosen, field)
         name = safe_name(chosen.run.uid, stream, field)
         return self.answer(chosen.run, etag, rows, name, items, _picture(given))
 

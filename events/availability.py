@@ -5,8 +5,9 @@ catalog and installed. Where no event was recorded yet, nothing speaks against i
 """
 
 from events.arrays.datums import datum_ids, external_fields
+from events.arrays.streamed import media_type
 from events.files.assets import installed_handlers
-from events.files.formats import is_native
+from events.files.opening import is_native
 from events.repositories import Events
 from events.sources import EventSource, choose
 from headers.descriptors import Descriptor
@@ -54,7 +55,7 @@ def _streamed_specs(run: Run, events: Events) -> dict[tuple[str, str], str]:
     """The same of fields to whose files stream_resources refer: their media types."""
     outside = {str(d.uid): d.outside for d in map(Descriptor, run.descriptors) if d.outside}
     found = events.stream_resources() if outside else []
-    specs = {str(resource.get("data_key")): str(resource.get("mimetype")) for resource in found}
+    specs = {str(resource.get("data_key")): media_type(resource) for resource in found}
     places = ((uid, name) for uid, names in outside.items() for name in names)
     return {(uid, name): specs[name] for uid, name in places if name in specs}
 

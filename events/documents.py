@@ -4,15 +4,18 @@
     descriptors, each before the first event of its stream, else by time
     events by time, those of several streams interlaced
     resources and datums, each once, just before the first event that refers to them
+    stream_resources and stream_datums before the first event that they are about, else at the end
     stop, if the run has one
 
 This is the order of databroker's `header.documents()`, except that a descriptor of a later stream
 comes when it was made and not at the beginning.
 """
 
+import math
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
 from typing import Any, Protocol
 
 import bson
@@ -120,6 +123,7 @@ class Emission:
         self._filling = filling
         self._pending = deque(self._run.descriptors)
         self._sent: set[tuple[str, str]] = set()
+        self._streamed = StreamDocuments(events)
 
     def __iter__(self) -> Generator[bytes, None, None]:
         yield self._writer.document("start", self._run.start)
@@ -129,9 +133,8 @@ class Emission:
                     yield from self._batch(batch)
         while self._pending:
             yield self._writer.document("descriptor", self._pending.popleft())
-        if any(Descriptor(descriptor).outside for descriptor in self._run.descriptors):
-            for name, document in self._events.stream_documents():
-                yield self._writer.document(name, document)
+        for name, document in self._streamed.rest():
+            yield self._writer.document(name, document)
         if self._run.stop is not None:
             yield self._writer.document("stop", self._run.stop)
 
@@ -152,11 +155,14 @@ class Emission:
         new = [id for ids in wanted for id in ids.values() if ("datum", id) not in self._sent]
         references = self._events.references(new)
         filled = self._filling.filled(events) if self._filling else iter(events)
+        self._streamed.look(events)
         for raw, event, ids in zip(raws, events, wanted, strict=True):
             yield from self._descriptors(event)
             for datum_id in ids.values():
                 if datum_id in references:
                     yield from self._reference(references[datum_id])
+            for name, document in self._streamed.before(event):
+                yield self._writer.document(name, document)
             whole = next(filled)
             if whole is event:
                 yield self._writer.event(raw, event)
@@ -176,6 +182,60 @@ class Emission:
             if key not in self._sent:
                 self._sent.add(key)
                 yield self._writer.document(name, document)
+
+
+class StreamDocuments:
+    """The stream_resources and stream_datums of a run, each once, a resource before its datums."""
+
+    def __init__(self, events: Events) -> None:
+        self._events = events
+        outside = (doc for doc in map(Descriptor, events.run.descriptors) if doc.outside)
+        self._seen = {doc.uid: -1 for doc in outside if doc.uid is not None}
+        """by descriptor, up to which first sequence number they were looked for"""
+        self._next = {uid: deque[Doc]() for uid in self._seen}
+
+    @cached_property
+    def _resources(self) -> dict[str, Doc]:
+        """Those that are still to come."""
+        found = self._events.stream_resources() if self._seen else []
+        return {doc["uid"]: doc for doc in found if type(doc.get("uid")) is str}
+
+    @cached_property
+    def _known(self) -> frozenset[str]:
+        return frozenset(self._resources)
+
+    def look(self, events: Sequence[Doc]) -> None:
+        """Looks for those that come before these events."""
+        for uid in self._seen:
+            numbers = (e.get("seq_num") for e in events if e.get("descriptor") == uid)
+            last = max((number for number in numbers if isinstance(number, int)), default=-1)
+            self._look(uid, last)
+
+    def _look(self, descriptor: str, until: float) -> None:
+        above = self._seen[descriptor]
+        if until > above and self._known:
+            found = self._events.stream_datums_between(descriptor, above, until)
+            self._next[descriptor] += [d for d in found if d.get("stream_resource") in self._known]
+            self._seen[descriptor] = int(until) if until < math.inf else above
+
+    def before(self, event: Doc) -> Iterator[tuple[str, Doc]]:
+        """Those that come before an event."""
+        waiting, number = self._next.get(str(event.get("descriptor"))), event.get("seq_num")
+        while waiting and isinstance(number, int) and waiting[0]["seq_nums"]["start"] <= number:
+            yield from self._with_resource(waiting.popleft())
+
+    def rest(self) -> Iterator[tuple[str, Doc]]:
+        """Those that are about no event."""
+        for uid, waiting in self._next.items():
+            self._look(uid, math.inf)
+            while waiting:
+                yield from self._with_resource(waiting.popleft())
+        yield from (("stream_resource", document) for document in self._resources.values())
+
+    def _with_resource(self, datum: Doc) -> Iterator[tuple[str, Doc]]:
+        if (resource := self._resources.pop(datum["stream_resource"], None)) is not None:
+            yield "stream_resource", resource
+        yield "stream_datum", datum
 
 
 def public(name: str, document: Doc) -> Doc:

@@ -31,6 +31,7 @@ import pyarrow as pa
 from broker_site.encoding import to_json
 from events.arrays.datums import array_reader, recorded_datums
 from events.arrays.frames import Allowance, frames_of, served_frames
+from events.arrays.streamed import MAX_ROWS, Streamed, TooManyRows, streamed_numbers
 from events.arrays.values import is_numeric, leaves, row_shape, stacked
 from events.columns.columns import Columns, read_columns
 from events.files.assets import AssetError, Datum, RaggedEvents
@@ -38,7 +39,7 @@ from events.files.reader import ArrayReader
 from events.left_out import DatumMissing, LeftOut
 from events.repositories import Events
 from events.stream import Stream
-from headers.descriptors import Descriptor, Doc, as_list, as_mapping
+from headers.descriptors import Descriptor, Doc, as_list, as_mapping, is_outside
 from headers.repositories import Run
 
 MEDIA_TYPE = "application/x-hdf5"
@@ -144,6 +145,7 @@ class _StreamWriter:
         self._stream = stream
         self._run = stream.run
         self._events = Events(stream.run)
+        self._streamed = Streamed(self._events)
         self._keys = stream.data_keys
         self._hints = list(dict.fromkeys(chain(*(doc.hinted for doc in stream.described))))
         self._allowance, self._left_out, self._wanted = allowance, left_out, wanted
@@ -153,6 +155,9 @@ class _StreamWriter:
         batches = self._events.stream_batches(self._stream.uids)
         fields = self._stream.fields(None)
         with read_columns(batches, fields, groups=self._stream.groups) as columns:
+            if not columns.num_rows and self._streamed.resources:
+                self._write_streamed(group)
+                return group
             names = dict(zip(columns.schema.names, ["seq_num", "time", *self._keys], strict=True))
             written = {}
             for column, field in names.items():
@@ -169,7 +174,7 @@ class _StreamWriter:
         key = self._keys.get(field, {})
         place = _unique(group, column)
         if key.get("external"):
-            found = self._frames(group, place, columns, column, field)
+            found = self._frames(group, place, self._referred(columns, column, field), field)
             if found is None:
                 return None
         else:
@@ -185,10 +190,8 @@ class _StreamWriter:
         return found
 
     def _frames(
-        self, group: h5py.Group, place: str, columns: Columns, column: str, field: str
+        self, group: h5py.Group, place: str, datums: Sequence[Datum | None], field: str
     ) -> h5py.Dataset | h5py.Group | None:
-        ids = list(chain.from_iterable(array.to_pylist() for array in columns.column(column)))
-        datums = self._datums(ids, field)
         reader = array_reader(self._run)
         held = [datum for datum in datums if datum is not None]
         if held and len(held) == len(datums):
@@ -232,6 +235,47 @@ class _StreamWriter:
             raise
         return dataset
 
+    def _referred(self, columns: Columns, column: str, field: str) -> Sequence[Datum | None]:
+        """What each row has in files."""
+        ids = list(chain.from_iterable(array.to_pylist() for array in columns.column(column)))
+        if field in self._streamed.resources and not any(ids):
+            numbers = chain.from_iterable(a.to_pylist() for a in columns.column("seq_num"))
+            return self._placed(field, list(numbers))
+        return self._datums(ids, field)
+
+    def _placed(self, field: str, numbers: Sequence[int]) -> list[Datum | None]:
+        """What stream_datums say of events with these sequence numbers."""
+        uids, key = self._stream.uids, self._keys[field]
+        found = self._streamed.datums(field, key, uids, numbers)
+        for missing in (number for number in numbers if number not in found):
+            number = f"no stream_datum is about seq_num {missing}"
+            self._left_out.add(field, DatumMissing(field, number))
+        return [found.get(number) for number in numbers]
+
+    def _write_streamed(self, group: h5py.Group) -> None:
+        """The rows of a stream without events: their numbers, and what files have for them."""
+        spans = {
+            name: numbers
+            for name, key in self._keys.items()
+            if is_outside(key) and (numbers := streamed_numbers(self._stream, name))
+        }
+        count = max((sum(map(len, numbers)) for numbers in spans.values()), default=0)
+        if count > MAX_ROWS:
+            raise TooManyRows(count)
+        # Each is a beginning of the longest.
+        longest = max(spans.values(), key=lambda numbers: sum(map(len, numbers)), default=[])
+        every = [number for span in longest for number in span]
+        group["seq_num"] = np.array(every, np.int64)
+        written = {"seq_num": group["seq_num"]}
+        for name, numbers in spans.items():
+            self._wanted()
+            datums = self._placed(name, list(chain.from_iterable(numbers)))
+            found = self._frames(group, _unique(group, name), datums, name)
+            if found is not None:
+                found.attrs["long_name"] = _text(name)
+                written[name] = found
+        self._plot(group, {k: v for k, v in written.items() if isinstance(v, h5py.Dataset)})
+
     def _datums(self, ids: Sequence[str | None], field: str) -> list[Datum | None]:
         known = recorded_datums(self._events, (id for id in ids if isinstance(id, str)))
         for missing in (id for id in ids if id is not None and id not in known):
@@ -241,10 +285,11 @@ class _StreamWriter:
     def _plot(self, group: h5py.Group, datasets: Mapping[str, h5py.Dataset]) -> None:
         """What a viewer shows at first: the hinted detector over the scanned motors."""
         axes = [name for name in _dimensions(self._run, self._stream.name) if name in datasets]
-        axes = [name for name in axes if datasets[name].ndim == 1] or ["time"]
+        by_default = "time" if "time" in datasets else "seq_num"
+        axes = [name for name in axes if datasets[name].ndim == 1] or [by_default]
         signal = _signal(datasets, [*self._hints, *self._keys], axes)
         if signal is None:
-            signal, axes = "time", ["seq_num"]
+            signal, axes = by_default, ["seq_num"]
         plotted = datasets[signal]
         if plotted.ndim > 1 or len(axes) > 2:
             axes = axes[:1]

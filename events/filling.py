@@ -1,14 +1,15 @@
 """Arrays from files, put into the events that refer to them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from events.arrays.datums import Event, Externals, array_reader, datum_ids, recorded_datums
 from events.arrays.frames import Allowance, Array, served_frames
+from events.arrays.streamed import Streamed
 from events.files.assets import AssetError, Datum, Resource
 from events.left_out import DatumMissing, LeftOut
 from events.repositories import Events
-from headers.descriptors import Doc, as_mapping
+from headers.descriptors import Descriptor, Doc, as_mapping
 
 
 class TooMuchInline(Exception):
@@ -28,6 +29,8 @@ class Filling:
         self._allowance = allowance
         self._reader = array_reader(events.run)
         self._known: dict[Resource, AssetError | None] = {}
+        self._streamed = Streamed(events)
+        self._outside = outside_fields(events.run.descriptors)
         self.left_out = LeftOut()
 
     def filled(self, page: Sequence[Event]) -> Iterator[Event]:
@@ -104,7 +107,21 @@ class Filling:
             for name, datum_id in ids.items():
                 if datum_id not in known:
                     self.left_out.add(name, DatumMissing(name, datum_id))
-        return [{name: known.get(datum_id) for name, datum_id in ids.items()} for ids in wanted]
+        streamed = streamed_of(page, self._outside, self._streamed)
+        self.left_out.streamed |= set(self._streamed.resources)
+        for event, found in zip(page, streamed, strict=True):
+            self._note_unstreamed(event, found)
+        return [
+            {name: known.get(datum_id) for name, datum_id in ids.items()} | found
+            for ids, found in zip(wanted, streamed, strict=True)
+        ]
+
+    def _note_unstreamed(self, event: Event, found: Mapping[str, Datum]) -> None:
+        data = as_mapping(event.get("data"))
+        for name in self._outside.get(str(event.get("descriptor")), ()):
+            if name in self.left_out.streamed and name not in found and data.get(name) is None:
+                number = f"no stream_datum is about seq_num {event.get('seq_num')}"
+                self.left_out.add(name, DatumMissing(name, number))
 
     def _served(self, name: str, datum: Datum | None) -> Datum | None:
         """The datum; None, and noted, if the files of its resource cannot be served.
@@ -133,7 +150,48 @@ class Filling:
             yield None if datum is None else next(arrays)
 
 
+def outside_fields(descriptors: Iterable[Doc]) -> dict[str, dict[str, Doc]]:
+    """By descriptor, the data keys of the fields that no event has a value of."""
+    return {
+        str(descriptor.uid): {name: descriptor.data_keys[name] for name in descriptor.outside}
+        for descriptor in map(Descriptor, descriptors)
+    }
+
+
+def streamed_of(
+    page: Sequence[Event], outside: Mapping[str, Mapping[str, Doc]], streamed: Streamed
+) -> list[dict[str, Datum]]:
+    """Of each event, by field, the rows of files that stream_datums place at it.
+
+    outside: by descriptor, the data keys of the fields that may have any.
+    """
+    found = [dict[str, Datum]() for _ in page]
+    for (uid, name), places in _unrecorded(page, outside).items():
+        wanted = {page[place]["seq_num"] for place in places}
+        datums = streamed.datums(name, outside[uid][name], [uid], wanted)
+        for place in places:
+            if (datum := datums.get(page[place]["seq_num"])) is not None:
+                found[place][name] = datum
+    return found
+
+
+def _unrecorded(
+    page: Sequence[Event], outside: Mapping[str, Mapping[str, Doc]]
+) -> dict[tuple[str, str], list[int]]:
+    """The places of the events that have no value themselves, by descriptor and field."""
+    found = dict[tuple[str, str], list[int]]()
+    for place, event in enumerate(page):
+        uid, data = str(event.get("descriptor")), as_mapping(event.get("data"))
+        if isinstance(event.get("seq_num"), int):
+            for name in outside.get(uid, ()):
+                if data.get(name) is None:
+                    found.setdefault((uid, name), []).append(place)
+    return found
+
+
 def _with_arrays(event: Event, values: Mapping[str, Array]) -> Event:
-    named = {name: event["data"][name] for name in values}
+    # What no datum is of has no id to be named by.
+    data = as_mapping(event.get("data"))
+    named = {name: data.get(name) or True for name in values}
     filled = dict(as_mapping(event.get("filled"))) | named
-    return event | {"data": event["data"] | values, "filled": filled}
+    return event | {"data": {**data, **values}, "filled": filled}

@@ -30,6 +30,8 @@ class LeftOut:
         self._reasons: dict[str, Reason] = {}
         self.served: set[str] = set()
         """the fields of which something could be"""
+        self.streamed: set[str] = set()
+        """the fields to whose files stream_resources refer, and that so are not outside"""
 
     def __bool__(self) -> bool:
         return bool(self._reasons)
@@ -49,6 +51,7 @@ class LeftOut:
 
     def include(self, others: "LeftOut") -> None:
         self.served |= others.served
+        self.streamed |= others.streamed
         for field, reason in others._reasons.items():
             self.add(field, reason)
 
@@ -84,7 +87,7 @@ def note_outside(
         data = as_mapping(events.get(str(descriptor.uid), {}).get("data"))
         for name in descriptor.outside:
             is_absent = data.get(name) is None or left_out.refers_nowhere(name)
-            if is_absent and (fields is None or name in fields):
+            if is_absent and name not in left_out.streamed and (fields is None or name in fields):
                 left_out.replace(name, OutsideDatabase(name))
 
 

@@ -3,13 +3,16 @@
 import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
 from broker_site.cursors import read_cursor, write_cursor
-from events.arrays.datums import Event, Externals
+from events.arrays.datums import Event, Externals, external_fields
 from events.arrays.frames import Allowance
-from events.filling import Filling
+from events.arrays.streamed import Streamed
+from events.filling import Filling, outside_fields, streamed_of
 from events.left_out import LeftOut
 from events.repositories import Events, Place
 
@@ -58,8 +61,27 @@ def narrowed(event: Event, fields: frozenset[str] | None) -> Event:
     return content
 
 
+def page_links(
+    root: str, sources: Sequence[Events], page: Sequence[Event], fields: frozenset[str] | None
+) -> list[dict[str, str]]:
+    """Of each event, where the values of its external fields are served.
+
+    root: address of events/; sources: of each event, where it comes from; fields: see `narrowed`.
+    """
+    links = list[dict[str, str]]()
+    for events, group in groupby(zip(sources, page, strict=True), key=itemgetter(0)):
+        descriptors, of_run = events.run.descriptors, [event for _, event in group]
+        externals, outside = external_fields(descriptors), outside_fields(descriptors)
+        streamed = streamed_of(of_run, outside, Streamed(events))
+        for event, placed in zip(of_run, streamed, strict=True):
+            names = [name for name in placed if fields is None or name in fields]
+            more = {name: field_url(root, event.get("uid"), name) for name in names}
+            links.append(field_links(root, event, externals) | more)
+    return links
+
+
 def field_links(root: str, event: Event, externals: Externals) -> dict[str, str]:
-    """Where the values of the event's external fields are served. root: address of events/."""
+    """The same for what stands in the event."""
     fields = externals.get(str(event.get("descriptor")), frozenset())
     data = event.get("data")
     held = [name for name in data if name in fields] if isinstance(data, dict) else []

@@ -229,31 +229,69 @@ class Events:
                     found[datum_id] = Reference(datums[datum_id], resources[key])
         return found
 
-    def stream_resources(self, field: str | None = None) -> list[Doc]:
-        """The run's stream_resources, or those of a field.
+    def stream_resources(self) -> list[Doc]:
+        """The run's stream_resources.
 
         Only this service stores them, and only in the normalized layout.
         """
         if self.run.uid is None or self.run.catalog.layout != NORMALIZED:
             return []
-        where = {"run_start": self.run.uid} | ({"data_key": field} if field else {})
         with asking(self.run.catalog):
-            found = self._assets.stream_resource.find(where)
+            found = self._assets.stream_resource.find({"run_start": self.run.uid})
             return list(found.max_time_ms(query_milliseconds()))
 
-    def stream_documents(self, field: str | None = None) -> Iterator[tuple[str, Doc]]:
-        """Name and document of these, and behind them of their stream_datums."""
-        resources, milliseconds = self.stream_resources(field), query_milliseconds()
-        yield from (("stream_resource", resource) for resource in resources)
-        for resource in resources:
-            of_resource = {"stream_resource": resource["uid"]}
-            cursor = self._assets.stream_datum.find(of_resource, sort=[("indices.start", 1)])
-            with asking(self.run.catalog), closing(cursor.max_time_ms(milliseconds)) as datums:
-                for datum in datums:
-                    if datum.get("descriptor") in self._own:
-                        yield "stream_datum", datum
+    def stream_datums(self, resources: Sequence[str], wanted: range | None = None) -> list[Doc]:
+        """The stream_datums of these stream_resources that are about events of this run.
+
+        wanted: only those about any of these sequence numbers.
+        """
+        about = (
+            {}
+            if wanted is None
+            else {
+                "seq_nums.start": {"$lt": wanted.stop},
+                "seq_nums.stop": {"$gt": wanted.start},
+            }
+        )
+        found = list[Doc]()
+        for begin in range(0, len(resources), LOOKUP_IDS):
+            of_some = {"stream_resource": {"$in": list(resources[begin : begin + LOOKUP_IDS])}}
+            with asking(self.run.catalog):
+                cursor = self._assets.stream_datum.find(of_some | about)
+                found += cursor.max_time_ms(query_milliseconds())
+        return [datum for datum in found if self._is_own(datum.get("descriptor"))]
+
+    def stream_datums_between(self, descriptor: str, above: int, until: float) -> list[Doc]:
+        """The stream_datums of a descriptor by their first sequence number, which is
+        `above` < number ≤ `until`.
+        """
+        self._of([descriptor])
+        where = {"descriptor": descriptor, "seq_nums.start": {"$gt": above, "$lte": until}}
+        with asking(self.run.catalog):
+            found = self._assets.stream_datum.find(where).max_time_ms(query_milliseconds())
+            return sorted(found, key=_first_number)
+
+    def stream_datums_behind(self, starts: Mapping[str, float], limit: int) -> list[Doc]:
+        """The next stream_datums of stream_resources, by their first sequence number.
+
+        starts: by the uid of a stream_resource, from which first sequence number on.
+        """
+        where = [
+            {"stream_resource": uid, "seq_nums.start": {"$gte": start}}
+            for uid, start in starts.items()
+        ]
+        if not where:
+            return []
+        with asking(self.run.catalog):
+            found = self._assets.stream_datum.find({"$or": where} if where[1:] else where[0])
+            found = found.sort("seq_nums.start", 1).limit(limit)
+            documents = list(found.max_time_ms(query_milliseconds()))
+        return [datum for datum in documents if self._is_own(datum.get("descriptor"))]
 
     # -- how -------------------------------------------------------------------------------
+
+    def _is_own(self, descriptor: Any) -> bool:
+        return type(descriptor) is str and descriptor in self._own
 
     def _of(self, descriptors: Sequence[str]) -> Filter:
         if foreign := set(descriptors) - self._own:
@@ -346,6 +384,10 @@ def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
 def _bytes(cursor: RawBatchCursor[Doc]) -> Iterator[bytes]:
     # pymongo's annotations say documents; a raw cursor yields bytes.
     return cast(Iterator[bytes], cursor)
+
+
+def _first_number(stream_datum: Doc) -> int:
+    return int(stream_datum["seq_nums"]["start"])
 
 
 def _is_number(value: Any) -> bool:

@@ -22,12 +22,13 @@ from broker_site.renderers import BrowsableRenderer, JSONRenderer
 from events import exporting
 from events.arrays.datums import Externals, external_fields
 from events.arrays.frames import Allowance, TooLarge
+from events.arrays.streamed import TooManyRows
 from events.documents import WRITERS, Emission
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.reader import ReaderBusy
 from events.filling import Filling, TooMuchInline
 from events.left_out import DatumMissing, LeftOut, note_outside, require_something
-from events.paging import event_page, field_links, field_url, filled_inline, narrowed
+from events.paging import event_page, field_url, filled_inline, narrowed, page_links
 from events.renderers import MsgpackRenderer, offered
 from events.repositories import Events, RunsWithEvents
 from events.schemas import FILES, RUN_WITH_FILES, EventPage
@@ -94,7 +95,7 @@ def as_file_problem(error: Exception) -> Exception:
     match error:
         case AssetError():
             return Problem(error.status, str(error), resource=error.uid, spec=error.spec)
-        case OutsideDatabase() | DatumMissing():
+        case OutsideDatabase() | DatumMissing() | TooManyRows():
             return Problem(error.status, str(error))
         case TooLarge():
             return Problem(413, str(error), nbytes=error.nbytes, limit=error.limit)
@@ -147,11 +148,11 @@ class EventViewSet(ViewSetMixin, EventView):
             cursor=given.get("cursor"),
         )
         externals = external_fields(descriptors)
+        sources = [events for events, _ in page.events]
         results = [narrowed(event, fields) for _, event in page.events]
-        links = [field_links(root, event, externals) for event in results]
+        links = page_links(root, sources, results, fields)
         headers = {}
         if given["fill"]:
-            sources = [events for events, _ in page.events]
             results, left_out = _filled(sources, results, externals, root)
             by_descriptor = {str(event.get("descriptor")): event for event in results}
             note_outside(descriptors, by_descriptor, left_out, fields)

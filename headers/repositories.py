@@ -289,6 +289,28 @@ def count_events(run: Run) -> dict[str, int]:
         for row in events.aggregate(pipeline, maxTimeMS=query_milliseconds()):
             if type(row["_id"]) is str:  # in a list it matches, too
                 counts[streams[row["_id"]]] += row["count"]
+    return {**streamed_counts(run), **counts}
+
+
+def streamed_counts(run: Run) -> dict[str, int]:
+    """By stream, up to which sequence number stream_datums say where values are.
+
+    A stream may have these in the place of event documents. No command where none may have.
+    """
+    streams = {d.uid: d.name for d in map(Descriptor, run.descriptors) if d.outside and d.uid}
+    if not streams or run.catalog.layout != NORMALIZED:
+        return {}
+    pipeline: list[Doc] = [
+        {"$match": {"descriptor": {"$in": list(streams)}}},
+        {"$group": {"_id": "$descriptor", "stop": {"$max": "$seq_nums.stop"}}},
+    ]
+    counts: dict[str, int] = {}
+    with asking(run.catalog):
+        datums = assets(run.catalog).stream_datum
+        for row in datums.aggregate(pipeline, maxTimeMS=query_milliseconds()):
+            if row["_id"] in streams and isinstance(row["stop"], int):
+                name = streams[row["_id"]]
+                counts[name] = max(counts.get(name, 0), int(row["stop"]) - 1)
     return counts
 
 

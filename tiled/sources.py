@@ -11,7 +11,7 @@ from django.conf import settings
 from broker_site.encoding import to_json
 from events.arrays.fields import NoValue, Unrecorded, field_of
 from events.arrays.formats import ArrayFormat, UnsupportedArray
-from events.arrays.rows import Rows
+from events.arrays.streamed import rows_of
 from events.data_keys import declared_dtype, is_array, shape_of
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.slices import Item, resolve
@@ -32,7 +32,7 @@ def shape_and_dtype(stream: Stream, field: str) -> tuple[tuple[int, ...], np.dty
 
     None: its values are no array.
     """
-    with closing(Rows(stream, field)) as rows:
+    with closing(rows_of(stream, field)) as rows:
         try:
             layout = field_of(rows, (), sys.maxsize, head=True).layout()
         except UnsupportedArray:
@@ -48,7 +48,7 @@ def slice_of(
 ) -> tuple[int | None, Generator[bytes, None, None]]:
     """A part of an array field in a format, and how many bytes that is, if known."""
     with ExitStack() as opened:
-        rows = opened.enter_context(closing(Rows(stream, field)))
+        rows = opened.enter_context(closing(rows_of(stream, field)))
         found = field_of(rows, items, settings.RESPONSE_BYTES)
         layout = found.layout()
         kind.check(layout.shape, layout.dtype)

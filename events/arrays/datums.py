@@ -1,8 +1,7 @@
 """From events to files: which fields are kept in files, and what their events refer to."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 
@@ -44,52 +43,6 @@ def _as_datum(reference: Reference) -> Datum:
     kwargs = reference.datum.get("datum_kwargs")
     resource = Resource.from_document(reference.resource)
     return Datum(resource, kwargs if isinstance(kwargs, dict) else {})
-
-
-def streamed_datums(
-    events: Events, field: str, data_key: Doc, wanted: Collection[int]
-) -> dict[int, Datum]:
-    """By `seq_num`, those that are wanted, where stream_datums say that a field's values are."""
-    resources, found = dict[str, Doc](), dict[int, Datum]()
-    numbers = set(wanted)
-    for name, document in events.stream_documents(field):
-        if name == "stream_resource":
-            resources[document["uid"]] = document
-            continue
-        resource = resources[document["stream_resource"]]
-        frames = _frames(resource, data_key)
-        first, indices = document["seq_nums"]["start"], document["indices"]
-        for number in _within(numbers, range(first, first + indices["stop"] - indices["start"])):
-            kwargs = {"index": indices["start"] + number - first}
-            kwargs |= {"frames": frames} if frames else {}
-            found[number] = Datum(_streamed(resource), kwargs)
-    return found
-
-
-def _within(numbers: set[int], span: range) -> Iterable[int]:
-    """The span is what somebody wrote, and may be of any length."""
-    if len(span) > len(numbers):
-        return (number for number in numbers if number in span)
-    return (number for number in span if number in numbers)
-
-
-def _frames(resource: Doc, data_key: Doc) -> int | None:
-    """How many rows of its dataset an event has; None: one, which adds no axis to its values.
-
-    The first axis of the dataset counts frames. Does the shape of the field count it, too?
-    """
-    shape: list[Any] = data_key.get("shape") or []
-    chunks = as_mapping(resource.get("parameters")).get("chunk_shape")
-    axes = len(chunks) if isinstance(chunks, list) else 3
-    return int(shape[0]) if len(shape) >= axes and shape[0] else None
-
-
-def _streamed(document: Doc) -> Resource:
-    """The file of a stream_resource, as if it were that of a resource."""
-    path = unquote(urlsplit(str(document.get("uri"))).path)
-    folder, _, name = path.rpartition("/")
-    kwargs = as_mapping(document.get("parameters"))
-    return Resource(document["uid"], str(document.get("mimetype")), folder, name, kwargs)
 
 
 def array_reader(run: Run) -> ArrayReader:

@@ -26,9 +26,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from events.arrays.datums import array_reader, recorded_datums, streamed_datums
+from events.arrays.datums import array_reader, recorded_datums
 from events.arrays.formats import ArrayFormat, Picture, UnsupportedArray
 from events.arrays.rows import Rows, RowValues
+from events.arrays.streamed import Streamed
 from events.arrays.values import holds, is_numeric, leaves, row_shape, stacked
 from events.data_keys import DataKey, declared_dtype, is_array, shape_of, shape_warning, value_shape
 from events.files.assets import Datum, Layout, OutsideDatabase
@@ -338,7 +339,7 @@ def _stream_field(rows: Rows, cut: Cut, looked_at: range, *, head: bool) -> File
     """The field whose values are where stream_datums say. OutsideDatabase: there are none."""
     run = rows.stream.run
     numbers = rows.seq_nums(looked_at)
-    known = streamed_datums(Events(run), rows.field, rows.data_key, numbers)
+    known = Streamed(Events(run)).datums(rows.field, rows.data_key, rows.stream.uids, numbers)
     if not known:
         raise OutsideDatabase(rows.field)
     datums = list[Datum]()

@@ -198,9 +198,17 @@ class Roots:
             raise NeedsProposal(found.group(1) or "")
 
 
+SAME_FILES = {
+    "application/x-hdf5": "AD_HDF5",
+    "multipart/related;type=image/tiff": "AD_TIFF",
+    "multipart/related;type=application/x-npy": "NPY_SEQ",
+}
+"""media types of stream_resources, and the specs by which the same kinds of files are read"""
+
+
 def allowed(spec: str, handlers: frozenset[str]) -> bool:
-    """Whether the catalog's allow-list admits the spec."""
-    return spec in handlers or ALL_HANDLERS in handlers
+    """Whether the catalog's allow-list admits the spec, or another for the same kind of file."""
+    return spec in handlers or ALL_HANDLERS in handlers or SAME_FILES.get(spec) in handlers
 
 
 @cache

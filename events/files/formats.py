@@ -69,9 +69,6 @@ class ResourceEvents(Protocol):
         ...
 
 
-HDF5_STREAM = "application/x-hdf5"
-"""the media type of a stream_resource, which takes the place of a spec"""
-
 # --- HDF5 files with a dataset of known name ---------------------------------------------------
 
 Locator = Callable[[Kwargs, Kwargs], tuple[str, tuple[Item, ...]]]
@@ -100,19 +97,7 @@ def _whole_target(resource: Kwargs, datum: Kwargs) -> tuple[str, tuple[Item, ...
     return f"entry/instrument/detector/{name}", ()
 
 
-def _indexed(resource: Kwargs, datum: Kwargs) -> tuple[str, tuple[Item, ...]]:
-    """As ophyd-async writes: event `index` has one row of the dataset, or `frames` of them."""
-    dataset = str(resource.get("dataset") or resource.get("path") or "")
-    index, frames = int(datum["index"]), datum.get("frames")
-    if index < 0 or (frames is not None and int(frames) < 1):
-        raise ValueError("negative index, or no frames")
-    if frames is None:
-        return dataset, (index,)
-    return dataset, (slice(index * int(frames), (index + 1) * int(frames)),)
-
-
 HDF5_SPECS: Mapping[str, Locator] = {
-    HDF5_STREAM: _indexed,
     "AD_HDF5": _frames_of("/entry/data/data"),
     "AD_HDF5_SWMR": _frames_of("/entry/data/data"),
     "TPX_HDF5": _frames_of("/entry/instrument/detector/data"),
@@ -199,7 +184,6 @@ class Hdf5Events:
 
     def __init__(self, resource: Resource, path: str, roots: Roots) -> None:
         self._resource = resource
-        self._locate = HDF5_SPECS[resource.spec]
         self._files = Hdf5Files(roots)
         self._file = self._files.open(path)
         self._datasets: dict[str, tuple[h5py.Dataset, Layout]] = {}
@@ -236,18 +220,21 @@ class Hdf5Events:
         self._files.close()
 
     def _point(self, datum: Kwargs) -> tuple[h5py.Dataset, Layout, tuple[Axis, ...]]:
-        name, items = self._locate(self._resource.kwargs, datum)
-        if name not in self._datasets:
-            self._datasets[name] = self._checked(name)
-        dataset, whole = self._datasets[name]
+        name, items = HDF5_SPECS[self._resource.spec](self._resource.kwargs, datum)
+        dataset, whole = self._dataset(name)
         axes = resolve(items, whole.shape).axes
         if items and axes[0] == range(0):
-            raise AssetUnreadable(
-                self._resource.uid,
-                self._resource.spec,
-                f"the event lies beyond the file's {len(dataset)} frames.",
-            )
+            raise self._beyond(dataset)
         return dataset, whole, axes
+
+    def _beyond(self, dataset: h5py.Dataset) -> AssetUnreadable:
+        reason = f"the event lies beyond the file's {len(dataset)} frames."
+        return AssetUnreadable(self._resource.uid, self._resource.spec, reason)
+
+    def _dataset(self, name: str) -> tuple[h5py.Dataset, Layout]:
+        if name not in self._datasets:
+            self._datasets[name] = self._checked(name)
+        return self._datasets[name]
 
     def _checked(self, name: str) -> tuple[h5py.Dataset, Layout]:
         dataset = self._files.dataset(self._file, name)
@@ -423,14 +410,7 @@ class NpyEvents:
         self._resource, self._roots, self._prefix = resource, roots, path
 
     def layout(self, datum: Kwargs) -> Layout:
-        with open(self._name(datum), "rb") as file:
-            version = np.lib.format.read_magic(file)
-            read = (
-                np.lib.format.read_array_header_1_0
-                if version == (1, 0)
-                else np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(file)
+        shape, dtype = npy_header(self._name(datum))
         return Layout(shape, served_dtype(self._resource, dtype), (1,) * len(shape))
 
     def verify(self, datum: Kwargs, expected: Layout) -> None:
@@ -449,6 +429,19 @@ class NpyEvents:
 
     def _name(self, datum: Kwargs) -> str:
         return _existing(self._roots, f"{self._prefix}_{datum['index']}.npy")
+
+
+def npy_header(path: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and type of the array in an npy file."""
+    with open(path, "rb") as file:
+        version = np.lib.format.read_magic(file)
+        read = (
+            np.lib.format.read_array_header_1_0
+            if version == (1, 0)
+            else np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _existing(roots: Roots, name: str) -> str:
@@ -614,31 +607,6 @@ def guarded(roots: Roots) -> Iterator[None]:
         yield
     finally:
         _guard.pop()
-
-
-def is_native(spec: str) -> bool:
-    """Whether files of this spec are read here, without a handler."""
-    return spec in HDF5_SPECS or spec in OTHER_SPECS
-
-
-def open_events(resource: Resource, roots: Roots) -> ResourceEvents:
-    """What serves the events of this resource.
-
-    Raises
-    ------
-    OutsideRoots
-        The resource leads out of the roots; it was not opened.
-    """
-    path = roots.locate(resource)
-    if resource.spec in HDF5_SPECS:
-        return Hdf5Events(resource, path, roots)
-    return OTHER_SPECS.get(resource.spec, HandlerEvents)(resource, path, roots)
-
-
-OTHER_SPECS: Mapping[str, Callable[[Resource, str, Roots], ResourceEvents]] = {
-    "AD_TIFF": TiffEvents,
-    "NPY_SEQ": NpyEvents,
-}
 
 
 def expect(resource: Resource, shape: Sequence[int], dtype: np.dtype[Any], layout: Layout) -> None:

@@ -45,9 +45,8 @@ from events.files.formats import (
     close_leaked,
     expect,
     guarded,
-    is_native,
-    open_events,
 )
+from events.files.opening import is_native, open_events
 from events.files.reader import BLOCK_BYTES, Describe, Glance, ReadTask
 from events.files.slices import Selection, SliceError, resolve, span
 
@@ -62,7 +61,7 @@ class Reader:
 
     def __init__(self, memory: mmap.mmap) -> None:
         self._memory = memory
-        self._open: dict[tuple[object, ...], ResourceEvents] = {}
+        self._open: dict[tuple[Resource, str, object], ResourceEvents] = {}
         self._roots: Roots | None = None
         self.exhausted = False
 
@@ -156,7 +155,9 @@ class Reader:
         path = request.roots.locate(resource)
         key = (resource, path, _state_of(path))
         if key not in self._open:
-            if len(self._open) >= MAX_OPEN:
+            # HDF5 would give what it knows of a file that is open still, and not what it is now.
+            is_stale = any(place == path and state != key[2] for _, place, state in self._open)
+            if len(self._open) >= MAX_OPEN or is_stale:
                 self.close()
             self._open[key] = open_events(resource, request.roots)
         return self._open[key]
