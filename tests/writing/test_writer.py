@@ -202,6 +202,61 @@ def test_another_process_leaves_alone_what_is_being_written(
     assert writer.flush(20)
 
 
+@pytest.mark.parametrize("is_sent", [False, True])
+def test_what_detectors_tell_late_is_stored_with_its_run(
+    open_writer: Callable[..., Writer], writable: Catalog, is_sent: bool
+) -> None:
+    """A file writer may know only after the stop where its last frames are."""
+    writer, run = open_writer(), a_run(files=True)
+    late = [item for item in run if item[0] in ("datum", "stream_datum")][-2:]
+    give(writer, [item for item in run if item not in late])
+    if is_sent:
+        assert writer.flush(20)
+    give(writer, late[:1])
+    if is_sent:
+        assert writer.flush(20)
+    give(writer, late[1:])
+    assert writer.flush(20)
+    assert_holds(writable, run)
+    assert spooled(writer.folder) == []
+    give(writer, a_run())  # nothing is told at the next start
+
+
+def test_what_came_late_is_sent_by_the_next_process(
+    open_writer: Callable[..., Writer], service: Service, writable: Catalog
+) -> None:
+    writer, run = open_writer(), a_run(files=True)
+    late = [item for item in run if item[0] == "stream_datum"][-1:]
+    give(writer, [item for item in run if item not in late])
+    assert writer.flush(20)
+    service.instance.stop()
+    try:
+        give(writer, late)
+        writer.close(0.1)
+        (left,) = spooled(writer.folder)
+        assert (left.state, left.items, left.ended) == ("waiting", 1, True)
+    finally:
+        service.instance.start()
+    assert service.command("spool", "send").returncode == 0
+    assert_holds(writable, run)
+    assert spooled(writer.folder) == []
+
+
+def test_an_event_after_the_stop_is_kept_and_told_of(
+    open_writer: Callable[..., Writer], writable: Catalog
+) -> None:
+    writer, run = open_writer(), a_run()
+    give(writer, run)
+    assert writer.flush(20)
+    give(writer, [("event", an_event(run[1][1]["uid"], 9))])
+    assert writer.flush(20)
+    assert_holds(writable, run)
+    (kept,) = spooled(writer.folder)
+    assert (kept.state, kept.items) == ("failed", 1)
+    with pytest.raises(NotWritten, match="closed"):
+        give(writer, a_run())
+
+
 def test_a_refusal_is_told_at_the_next_start_and_never_before(
     open_writer: Callable[..., Writer], writable: Catalog, caplog: pytest.LogCaptureFixture
 ) -> None:

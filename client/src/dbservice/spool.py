@@ -1,7 +1,8 @@
 """Documents on the disk of the beamline's computer, until the service has stored them.
 
 A run is a file of msgpack items [name, document], held by `flock` by the writer that it belongs
-to: one that nobody holds was left by a writer that ended. Files of runs that were sent but have no
+to: one that nobody holds was left by a writer that ended. What comes late, when the run was sent to
+its stop, makes another file. Files of runs that were sent but have no
 stop are kept in `open/`, those that the service refused in `failed/` with its answer.
 """
 
@@ -229,8 +230,9 @@ def contents(path: Path) -> Contents:
     with path.open("rb") as file:
         unpacker = msgpack.Unpacker(file, strict_map_key=False, max_buffer_size=LONGEST_ITEM)
         for name, document in unpacker:
+            # What does not begin with its start came late, behind a stop that is stored.
+            ended = ended or name == "stop" or (not items and name != "start")
             whole, items = unpacker.tell(), items + 1
-            ended = ended or name == "stop"
             if name == "descriptor":
                 stream = document.get("name", "primary")
                 streams[document.get("uid")] = stream

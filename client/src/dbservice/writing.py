@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import math
 import threading
 import time
 import uuid
@@ -45,6 +46,8 @@ BATCH_BYTES = 2**20
 BATCH_ITEMS = 2_000
 SYNC_SECONDS = 1.0
 LONGEST_WAIT = 30.0
+LATE_SECONDS = 600.0
+"""after the stop of a run in which its detectors may still tell where their data are"""
 AT_EXIT_SECONDS = 5.0
 FROM_THE_START = frozenset({"start-missing", "unknown-descriptor", "unknown-resource"})
 """reasons upon which the service wants the whole run"""
@@ -95,6 +98,8 @@ class _Sending:
         """was sent from its start, or is about to be"""
         self.failed = False
         self.over = False
+        self.stopped = math.inf
+        """when the run's stop was taken, by the monotonic clock"""
 
     @property
     def left(self) -> int:
@@ -118,7 +123,7 @@ class Writer:
         self._session, self._catalog, self._on_failure = session, catalog, on_failure
         self._path = f"catalogs/{quote(catalog, safe='')}/documents/"
         self._runs: dict[str, _Sending] = {}
-        """by the uid of a run, descriptor or resource, those that are being taken"""
+        """by the uid of a run, descriptor or resource, those that are taken, or were of late"""
         self._queue: list[_Sending] = []
         self._latched: NotWritten | None = None
         self._connected, self._last_error = False, ""
@@ -157,17 +162,29 @@ class Writer:
             return
         item = self._packed(sending, name, doc)
         with self._lock:
+            if sending.over:
+                sending = self._begin_late(sending)
             sending.file.append(name, item)
             if name == "stop":
-                self._runs = {k: v for k, v in self._runs.items() if v is not sending}
+                sending.stopped = time.monotonic()
             if sending.left >= BATCH_BYTES or name in ("start", "stop"):
                 self._lock.notify_all()
 
     def _begin(self, run: str) -> None:
         sending = _Sending(SpoolFile.create(self.folder, run))
         with self._lock:
+            oldest = time.monotonic() - LATE_SECONDS
+            self._runs = {uid: s for uid, s in self._runs.items() if s.stopped > oldest}
             self._runs[run] = sending
             self._queue.append(sending)
+
+    def _begin_late(self, sent: _Sending) -> _Sending:
+        """Another file for what comes late of a run that is stored, stop and all."""
+        late = _Sending(SpoolFile.create(self.folder, sent.file.run))
+        late.file.ended, late.stopped = True, sent.stopped
+        self._runs = {uid: late if s is sent else s for uid, s in self._runs.items()}
+        self._queue.append(late)
+        return late
 
     def _sending_of(self, name: str, doc: Mapping[str, Any]) -> _Sending | None:
         if name == "start":
