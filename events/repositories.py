@@ -288,6 +288,14 @@ class Events:
             documents = list(found.max_time_ms(query_milliseconds()))
         return [datum for datum in documents if self._is_own(datum.get("descriptor"))]
 
+    def newest_stream_datums(self, resource: str, limit: int) -> list[Doc]:
+        """The last stream_datums of a stream_resource, by their first sequence number, rising."""
+        where = {"stream_resource": resource, "seq_nums.start": {"$gte": -math.inf}}
+        with asking(self.run.catalog):
+            found = self._assets.stream_datum.find(where).sort("seq_nums.start", -1).limit(limit)
+            documents = list(found.max_time_ms(query_milliseconds()))
+        return [d for d in reversed(documents) if self._is_own(d.get("descriptor"))]
+
     # -- how -------------------------------------------------------------------------------
 
     def _is_own(self, descriptor: Any) -> bool:

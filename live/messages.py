@@ -50,7 +50,8 @@ def write(run: Run, position: Position, items: Sequence[Item], choice: Narrowing
         content = _chosen(group, streams, choice)
         if content is not None:
             name = "event_page" if group[0][0] == "event" else group[0][0]
-            messages.append(message(name, content, position.id(run)))
+            position, id = position.with_id(run)
+            messages.append(message(name, content, id))
     return b"".join(messages)
 
 
@@ -92,7 +93,8 @@ def _chosen(group: Sequence[Item], streams: dict[Any, str], choice: Narrowing) -
     """The content of an event; None where the reader does not want it."""
     name = group[0][0]
     document: Doc = group[0][1]
-    uid = {"descriptor": document.get("uid"), "event": document.get("descriptor")}.get(name)
+    own = "uid" if name == "descriptor" else "descriptor"
+    uid = document.get(own) if name in ("descriptor", "event", "stream_datum") else None
     if uid is not None and choice.streams is not None and streams[uid] not in choice.streams:
         return None
     if name != "event":

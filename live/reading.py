@@ -15,17 +15,21 @@ from events.data_keys import DataKey, shape_of
 from events.documents import public
 from events.repositories import Events, Place, Reference
 from headers.descriptors import Descriptor
-from headers.repositories import Run, renewed
+from headers.repositories import Run, renewed, streamed_counts
 from headers.streams import recorded_counts, stream_name, uids_of
+from live import streamed
 from live.messages import Narrowing, end, identified, write
 from live.pages import Following, Item
 from live.positions import RECENT, Mark, Position
+from live.streamed import StreamDocumentsBehind
 
 Doc = dict[str, Any]
 ROWS = 500
 """events of a page at the most"""
 PAGE_BYTES = 2**20
 """of a page's events, by what their descriptors say of them"""
+MANY_DESCRIPTORS = 60
+"""of more, one query finds what is new instead of one for each"""
 PATIENCE_SECONDS = 5.0
 """how long events that a stop document counts may be stored after it"""
 
@@ -67,12 +71,14 @@ def read(run: Run, position: Position) -> RunFollowing:
     run = renewed(run)
     events, is_last = _events_behind(run, position)
     emission = _Emission(run, position)
+    is_last = is_last and emission.streamed.is_last
     items = list(emission.items(events, is_last))
     if is_last and (stop := _next_stop(run, emission.position)):
         items += emission.emit("stop", stop)
-    return RunFollowing(
-        run=run, before=position, items=items, after=emission.position, is_last=is_last
-    )
+    after = emission.position
+    if len(run.descriptors) > MANY_DESCRIPTORS:
+        after = after.summed_up(run)
+    return RunFollowing(run=run, before=position, items=items, after=after, is_last=is_last)
 
 
 def lacking(run: Run, position: Position) -> dict[str, int]:
@@ -82,6 +88,10 @@ def lacking(run: Run, position: Position) -> dict[str, int]:
     sent = dict.fromkeys(names, 0)
     for descriptor in run.descriptors:
         sent[stream_name(descriptor)] += position.mark(descriptor.get("uid")).count
+    if recorded and any(recorded[name] > count for name, count in sent.items()):
+        # Of some streams only stream_datums tell.
+        for name, count in streamed_counts(run).items():
+            sent[name] = max(sent[name], count)
     missing = {name: count - sent[name] for name, count in (recorded or {}).items()}
     return {name: count for name, count in missing.items() if count > 0}
 
@@ -96,6 +106,8 @@ def from_now(run: Run) -> Position:
             mark = mark.and_event(Place.of(event))
         if newest:
             position = position.with_mark(uid, mark)
+    if any(Descriptor(document).outside for document in run.descriptors):
+        position = streamed.from_now(events, position)
     return position
 
 
@@ -106,21 +118,28 @@ def _events_behind(run: Run, position: Position) -> tuple[list[Doc], bool]:
     """The next events in their order, and whether these are all."""
     events, found = Events(run), list[Doc]()
     described = [d for d in run.descriptors if Descriptor(d).uid is not None]
-    each = max(1, min(_rows(described), 4 * ROWS // max(1, len(described))))
+    groups = _by_floor(described, position)
+    each = max(1, min(_rows(described), 4 * ROWS // max(1, len(groups))))
     bounds = []
-    for descriptor in described:
-        mark = position.mark(descriptor["uid"])
-        limit = each + len(mark.recent)
-        batch = events.page(
-            [descriptor["uid"]], limit, after=mark.floor, only_timed=run.stop is None
-        )
+    for floor, uids in groups:
+        limit = each + sum(len(position.mark(uid).recent) for uid in uids)
+        batch = events.page(uids, limit, after=floor, only_timed=run.stop is None)
         if len(batch) == limit:
             bounds.append(Place.of(batch[-1]).order)
-        found += (event for event in batch if not mark.includes(Place.of(event)))
+        found += (event for event in batch if not position.includes("event", event))
     found.sort(key=_order)
     if bounds:  # behind the first end of a batch, there may be others between
         found = [event for event in found if _order(event) <= min(bounds)]
     return found[:each], not bounds and len(found) <= each
+
+
+def _by_floor(described: Iterable[Doc], position: Position) -> list[tuple[Place | None, list[str]]]:
+    """The uids of descriptors whose next events are behind the same place, to be asked together."""
+    found = dict[Any, tuple[Place | None, list[str]]]()
+    for descriptor in described:
+        floor = position.mark(descriptor["uid"]).floor
+        found.setdefault(floor and floor.order, (floor, []))[1].append(descriptor["uid"])
+    return list(found.values())
 
 
 def _order(event: Doc) -> tuple[Any, ...]:
@@ -163,9 +182,10 @@ class _Emission:
         self._pending = [
             d
             for d in run.descriptors
-            if Descriptor(d).uid is not None and not position.mark(d["uid"]).described
+            if Descriptor(d).uid is not None and not position.includes("descriptor", d)
         ]
         self._externals = external_fields(run.descriptors)
+        self.streamed = StreamDocumentsBehind(run, position)
 
     def items(self, events: Sequence[Doc], is_last: bool) -> Iterator[Item]:
         if not self.position.started:
@@ -177,9 +197,15 @@ class _Emission:
             for datum_id in ids.values():
                 if datum_id in references:
                     yield from self._reference(references[datum_id])
+            yield from self._emitted(self.streamed.before(event))
             yield from self.emit("event", event)
         if is_last:
             yield from self._described(list(self._pending))
+            yield from self._emitted(self.streamed.rest())
+
+    def _emitted(self, items: Iterable[Item]) -> Iterator[Item]:
+        for name, document in items:
+            yield from self.emit(name, document)
 
     def emit(self, name: str, document: Doc) -> Iterator[Item]:
         self.position = self.position.and_then(name, document)

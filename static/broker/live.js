@@ -70,6 +70,13 @@ export function followRun(run, streams, on = {}) {
       count(stream);
       if (stream === streams[0]) progress?.add(stream.events, page.time);
     },
+    stream_datum: ({ descriptor, seq_nums }) => {
+      // A stream may have no events: its frames are counted by these alone.
+      const stream = named(names[descriptor]);
+      if (!stream) return;
+      stream.reach(seq_nums.stop - 1);
+      count(stream);
+    },
     stop: () => {},
     end: async () => {
       progress?.end();

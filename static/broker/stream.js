@@ -65,10 +65,15 @@ export class Stream {
 
   /** Events have come, as an event_page. They are drawn soon, with others that come until then. */
   add(page) {
-    const first = !this.events;
-    this.events = Math.max(this.events, ...page.seq_num);
-    if (first) for (const part of this.parts) this.whenSeen(part);
     this.news.push(page);
+    this.reach(Math.max(...page.seq_num));
+  }
+
+  /** There are so many rows now. */
+  reach(events) {
+    const first = !this.events;
+    this.events = Math.max(this.events, events);
+    if (first) for (const part of this.parts) this.whenSeen(part);
     this.waiting ??= setTimeout(() => {
       this.waiting = null;
       const news = this.news.splice(0);
