@@ -14,7 +14,6 @@ from rest_framework import serializers
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 
-from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem
 from headers import lists, views
 from headers.descriptors import Descriptor, as_mapping
@@ -25,6 +24,7 @@ from headers.repositories import Run, any_event, newest_event_time
 from headers.selection import EXIT_STATUSES
 from headers.streams import uids_of
 from headers.summaries import label, summarize
+from headers.view_state import ViewState
 from policies.audit import record_read
 from policies.authentication import BrowserAuthentication
 
@@ -103,7 +103,7 @@ class RunFacetsPage(PageView):
 class RunDetailPage(PageView):
     def get(self, request: Request, key: str) -> HttpResponse:
         """One run: what it is, its streams with plots and images, downloads and metadata."""
-        Parameters.of(request)
+        ViewState.of(request)
         run = self.run(key)
         url = reverse("header-detail", args=[run.key or key])
         streams = [_typed(run, stream) for stream in sorted(views.streams(run), key=_place)]

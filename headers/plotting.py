@@ -16,6 +16,8 @@ _RING_CURRENT = re.compile(
     r"((?<!st)ring|beam|machine|(?<![a-z])sr)[\W_]*(beam[\W_]*)?curr|dcct|(?<![a-z])i_?ring",
     re.IGNORECASE,
 )
+_DEVICE = re.compile(r"\bname='([^']{1,200})'")
+"""in how Python writes a device, which is what plans keep of their arguments"""
 _TEXT_OR_OBJECT = re.compile(r"[<>|=]?[OSUaMmV]")
 
 
@@ -64,8 +66,9 @@ def plot_plan(run: Run, stream: Mapping[str, Any]) -> dict[str, Any] | None:
     numbers = [name for name, field in stream["fields"].items() if field_kind(field) == "number"]
     dimensions = _dimensions(run.start, stream["name"])
     motors = [names[0] for names in dimensions if names[0] in numbers]
-    scanned = {name for names in dimensions for name in names} | _fields_of_motors(run)
-    signals = _signals(run.descriptors, stream["name"], numbers, scanned)
+    scanned = {name for names in dimensions for name in names} | _fields_of_motors(run, numbers)
+    measured = {name: stream["fields"][name] for name in numbers if name not in scanned}
+    signals = _signals(run.descriptors, stream["name"], measured)
     if not signals:
         return None
     units = {name: stream["fields"][name]["units"] for name in numbers}
@@ -87,28 +90,48 @@ def _dimensions(start: Mapping[str, Any], stream: str) -> list[list[str]]:
     return found
 
 
-def _fields_of_motors(run: Run) -> set[str]:
+def _fields_of_motors(run: Run, numbers: Iterable[str]) -> set[str]:
     """What the devices read that the plan moved: also those moved along with the first one."""
-    motors = {name for name in as_list(run.start.get("motors")) if isinstance(name, str)}
-    return {
-        field
-        for descriptor in run.descriptors
-        for device, fields in Descriptor(descriptor).object_keys.items()
-        if device in motors
-        for field in fields
-    }
+    fields: dict[str, set[str]] = {motor: set() for motor in _motors(run.start)}
+    for descriptor in map(Descriptor, run.descriptors):
+        hints = as_mapping(descriptor.document.get("hints"))
+        for motor in fields:
+            own = descriptor.object_keys.get(motor, [])
+            fields[motor] |= {*own, *_names(as_mapping(hints.get(motor)).get("fields"))}
+    for motor in (motor for motor, known in fields.items() if not known):
+        # Old descriptors do not say which device reads what: fields are named after theirs.
+        fields[motor] = {name for name in numbers if re.match(rf"{re.escape(motor)}([_.]|$)", name)}
+    return {name for known in fields.values() for name in known}
+
+
+def _motors(start: Mapping[str, Any]) -> set[str]:
+    """The devices that the plan moved, by what it says of itself, else by its arguments."""
+    if named := set(_names(start.get("motors"))):
+        return named
+    arguments = as_mapping(start.get("plan_args"))
+    moved = [*as_list(arguments.get("args")), arguments.get("motor")]
+    found = [_DEVICE.search(text) for text in moved if isinstance(text, str)]
+    return {match[1] for match in found if match}
+
+
+def _names(value: Any) -> list[str]:
+    return [name for name in as_list(value) if isinstance(name, str)]
 
 
 def _signals(
-    descriptors: Iterable[Mapping[str, Any]], stream: str, numbers: list[str], scanned: set[str]
+    descriptors: Iterable[Mapping[str, Any]], stream: str, measured: Mapping[str, Any]
 ) -> list[str]:
     """Measured numbers, the hinted ones if any; the ring current only if there is no other."""
     own = (doc for doc in map(Descriptor, descriptors) if doc.name == stream)
     hinted = {name for descriptor in own for name in descriptor.hinted}
-    measured = [name for name in numbers if name not in scanned]
-    signals = [name for name in measured if not _RING_CURRENT.search(name)]
-    chosen = [name for name in signals if name in hinted] or signals or measured
+    signals = [name for name, field in measured.items() if not _is_ring_current(name, field)]
+    chosen = [name for name in signals if name in hinted] or signals or list(measured)
     return chosen[:MAX_SIGNALS]
+
+
+def _is_ring_current(name: str, field: Mapping[str, Any]) -> bool:
+    """By its name, or by that of the control system's channel."""
+    return any(_RING_CURRENT.search(str(text or "")) for text in (name, field.get("source")))
 
 
 def _planned(start: Mapping[str, Any]) -> list[int] | None:

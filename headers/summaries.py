@@ -60,6 +60,12 @@ class Summary:
         number = f" #{self.scan_id}" if self.scan_id else ""
         return f"{self.plan or 'Run'}{number}"
 
+    @property
+    def caption(self) -> str:
+        """What a picture of the run's data needs beside it to be understood on its own."""
+        began = " ".join(filter(None, (self.day, self.clock, self.zone)))
+        return " · ".join(filter(None, (self.title, self.sample, began, self.catalog)))
+
 
 def summarize(run: Run) -> Summary:
     start, stop = run.start, run.stop or {}

@@ -1,74 +1,179 @@
-// Curves: signals over a motor or over time. `root.plotted` tells what is drawn: {x, series: {name: values}}.
-import uPlot from "uplot";
-import "uplot/dist/uPlot.min.css";
+// Curves of a stream: signals and expressions over a motor or over time.
+// `root.plotted` tells what is drawn: {x, series: {name: values}}.
+import { choose, chosen, onBack } from "./address.js";
 import { append, columnOf, fetched, getTable } from "./data.js";
-import { checkbox, labelled, make, number, onTheme, resolved, select, visible } from "./dom.js";
+import { checkbox, labelled, make, number, onTheme, select, visible } from "./dom.js";
+import { check, evaluate, ExpressionError, fieldsOf, FUNCTION_NAMES, parse } from "./expression.js";
+import { Panels, styleOf } from "./panels.js";
+import { peakOf } from "./peaks.js";
 
-const SERIES = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
-const POINTS_BELOW = 300;
+export { axisStyle, ticked } from "./panels.js";
 
-export function axisStyle() {
-  return { stroke: resolved("--dim"), grid: { stroke: resolved("--line"), width: 1 }, ticks: { stroke: resolved("--line"), width: 1 } };
-}
-
-/** A path through the points in the order they were recorded, broken where there is no value. */
-const recorded = (x, y) => (chart) => {
-  const stroke = new Path2D();
-  y.forEach((value, i) => {
-    if (value === null) return;
-    const to = [chart.valToPos(x[i], "x", true), chart.valToPos(value, "y", true)];
-    if (i && y[i - 1] !== null) stroke.lineTo(...to);
-    else stroke.moveTo(...to);
-  });
-  return { stroke };
-};
-
-/** As wide as the longest number on it. */
-export const ticked = {
-  values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : number(tick))),
-  size: (_, texts) => 22 + 7 * Math.max(3, ...(texts ?? []).map((text) => text.length)),
-};
+const DEFAULT_SIGNALS = 3;
+const MOST_EXPRESSIONS = 8;
+const STATE = ["x", "y", "expr", "scale", "time", "zoom"];
 
 export class Lines {
   constructor(root, streamUrl, plan, zone) {
     Object.assign(this, { root, streamUrl, plan, zone });
+    this.expressions = new Map(); // text → its tree
     this.x = select([["time", "time"], ...plan.numbers.map((name) => [name, visible(name)])], plan.x ?? "time");
+    this.timeAs = select([["iso", "ISO time"], ["seconds", "seconds"]], "iso");
     this.log = checkbox();
-    this.boxes = plan.numbers.map((name) => [name, checkbox(plan.signals.slice(0, 3).includes(name))]);
-    const reset = make("button", { type: "button", textContent: "Whole range" });
-    reset.addEventListener("click", () => this.draw());
-    const signals = make("fieldset", { className: "signals" }, make("legend", { textContent: "Signals" }));
-    for (const [name, box] of this.boxes) signals.append(make("label", {}, box, " " + visible(name)));
-    this.place = make("div", { className: "plot" });
-    this.place.setAttribute("role", "img");
-    this.place.setAttribute("aria-label", "Plot, not drawn yet");
-    root.replaceChildren(
-      make("div", { className: "controls" }, labelled("Over", this.x), signals, make("label", {}, this.log, " log scale"), reset),
-      this.place,
-      make("p", { className: "help", textContent: "Drag to zoom, double-click for the whole range. The values are also in the table below." }),
-    );
-    root.addEventListener("change", () => this.load());
-    onTheme(() => this.columns && this.draw(true));
-    new ResizeObserver(() => this.chart?.setSize(this.size())).observe(this.place);
+    this.panels = new Panels((range) => this.zoomed(range));
+    this.peaks = make("div", { className: "peaks" });
+    root.replaceChildren(this.controls(), this.panels.root, this.peaks);
+    this.state = stateOf(root);
+    this.restore();
+    root.addEventListener("change", (event) => this.changed(event));
+    onTheme(() => { this.panels.shape = null; if (this.columns) this.draw(); });
+    if (this.state) onBack(() => { this.restore(); this.load(); });
   }
 
-  size() {
-    const height = this.root.closest(".wall") ? Math.max(280, innerHeight * 0.55) : innerWidth < 640 ? 280 : 360;
-    return { width: Math.max(280, this.place.clientWidth), height };
+  controls() {
+    this.signals = make("fieldset", { className: "signals" }, make("legend", { textContent: "Signals" }));
+    this.timeChoice = labelled("as", this.timeAs);
+    return make("div", { className: "controls" },
+      labelled("Over", this.x), this.timeChoice, this.signals, this.expressionField(),
+      make("label", {}, this.log, " log scale"));
+  }
+
+  expressionField() {
+    const id = `expression-${this.panels.key}`;
+    this.field = make("input", { type: "text", id, placeholder: "diode / ring_current", spellcheck: false, autocomplete: "off", maxLength: 300 });
+    this.field.setAttribute("autocapitalize", "off");
+    this.field.title = `Names of fields, numbers, + - * / ^ and ${FUNCTION_NAMES.join(", ")}. Press Enter to draw it.`;
+    this.wrong = make("p", { className: "error-text", id: `${id}-error`, hidden: true });
+    this.wrong.setAttribute("role", "alert");
+    const add = make("button", { type: "submit", textContent: "Draw" });
+    const form = make("form", { className: "expression" }, make("label", { htmlFor: id, textContent: "Expression" }), this.field, add, this.wrong);
+    form.addEventListener("submit", (event) => { event.preventDefault(); this.add(this.field.value.trim()); });
+    return form;
+  }
+
+  // -- what is chosen ----------------------------------------------------------------------------
+
+  /** As the address has it, else as the plan proposes. */
+  restore() {
+    const own = this.state?.isOwn() ? chosen : () => [];
+    const at = (name, otherwise) => own(name)[0] ?? otherwise;
+    const x = at("x", this.plan.x ?? "time");
+    this.x.value = x === "time" || this.plan.numbers.includes(x) ? x : "time";
+    this.timeAs.value = at("time", "iso") === "seconds" ? "seconds" : "iso";
+    this.log.checked = at("scale") === "log";
+    this.expressions.clear();
+    this.refuse("");
+    for (const text of own("expr").slice(0, MOST_EXPRESSIONS)) this.accept(text);
+    const [min, max] = at("zoom", "").split(",").map(Number);
+    this.zoom = max > min ? { min, max } : null;
+    const signals = own("y").filter((name) => this.plan.numbers.includes(name));
+    const nothing = !own("y").length && !this.expressions.size;
+    this.offer(nothing ? this.plan.signals.slice(0, DEFAULT_SIGNALS) : signals);
+  }
+
+  /** The boxes of signals, these ones ticked. */
+  offer(ticked) {
+    this.boxes = this.plan.numbers.map((name) => [name, checkbox(ticked.includes(name))]);
+    this.signals.replaceChildren(this.signals.firstChild, ...this.boxes.map(([name, box]) => make("label", {}, box, " " + visible(name))));
+    for (const text of this.expressions.keys()) {
+      const box = checkbox(true);
+      box.dataset.expression = text;
+      this.signals.append(make("label", { className: "expr" }, box, " " + visible(text)));
+    }
+  }
+
+  accept(text) {
+    try {
+      const tree = parse(text);
+      check(tree, [...this.plan.numbers, "time"]);
+      this.expressions.set(text, tree);
+      return true;
+    } catch (error) {
+      if (!(error instanceof ExpressionError)) throw error;
+      this.refuse(error.message);
+      this.field.value = text;
+      return false;
+    }
+  }
+
+  refuse(message) {
+    this.wrong.textContent = visible(message);
+    this.wrong.hidden = !message;
+    this.field.setAttribute("aria-invalid", String(Boolean(message)));
+    if (message) this.field.setAttribute("aria-describedby", this.wrong.id);
+    else this.field.removeAttribute("aria-describedby");
+  }
+
+  add(text) {
+    this.refuse("");
+    if (this.expressions.size >= MOST_EXPRESSIONS) return this.refuse(`${MOST_EXPRESSIONS} expressions are drawn; untick one first.`);
+    if (!this.accept(text)) return undefined;
+    this.field.value = "";
+    // What it is made of steps aside: the result is what is asked for.
+    const parts = fieldsOf(this.expressions.get(text));
+    this.offer(this.chosen.filter((name) => !parts.has(name)));
+    return this.settle();
+  }
+
+  changed(event) {
+    if (event.target === this.field) return;
+    const { expression } = event.target.dataset;
+    if (expression) {
+      this.expressions.delete(expression);
+      this.refuse("");
+      event.target.parentElement.remove();
+    }
+    if (event.target === this.x || event.target === this.timeAs) this.zoom = null;
+    this.settle();
+  }
+
+  /** Draws what is chosen now and puts it into the address. */
+  settle() {
+    this.remember();
+    return this.load();
+  }
+
+  remember(silently) {
+    const standard = this.plan.signals.slice(0, DEFAULT_SIGNALS).join("\n") === this.chosen.join("\n");
+    this.state?.keep({
+      x: this.x.value === (this.plan.x ?? "time") ? null : this.x.value,
+      y: standard && !this.expressions.size ? null : this.chosen.length ? this.chosen : "",
+      expr: [...this.expressions.keys()],
+      scale: this.log.checked ? "log" : null,
+      time: this.timeAs.value === "seconds" ? "seconds" : null,
+      zoom: this.zoom ? `${this.zoom.min},${this.zoom.max}` : null,
+    }, silently);
+  }
+
+  zoomed(range) {
+    this.zoom = range;
+    this.root.zoomed = range;
+    this.remember(true);
+    this.showPeaks();
   }
 
   get chosen() {
     return this.boxes.filter(([, box]) => box.checked).map(([name]) => name);
   }
 
+  /** The fields that are needed for what is chosen. */
+  get wanted() {
+    const inside = [...this.expressions.values()].flatMap((tree) => [...fieldsOf(tree)]);
+    return [...new Set([...this.chosen, ...inside, this.x.value])].filter((name) => name !== "time" || this.plan.numbers.includes("time"));
+  }
+
+  // -- data --------------------------------------------------------------------------------------
+
   /** Fetches what is not there yet, or everything anew, and draws. */
   async load(anew = false) {
-    const wanted = new Set([...this.chosen, this.x.value].filter((name) => name !== "time"));
+    const { wanted } = this;
+    this.timeChoice.hidden = this.x.value !== "time";
     try {
-      if (anew || !this.columns || [...wanted].some((name) => !(columnOf(name) in this.columns))) {
-        this.columns = await fetched(this, () => getTable(this.streamUrl, [...wanted]));
+      if (anew || !this.columns || wanted.some((name) => !(columnOf(name) in this.columns))) {
+        this.root.dataset.state = "loading";
+        this.columns = await fetched(this, () => getTable(this.streamUrl, wanted));
       }
-      this.draw(anew);
+      this.draw();
     } catch (error) {
       this.fail(error);
     }
@@ -79,77 +184,117 @@ export class Lines {
     this.late?.push(...pages);
     if (!this.columns) return;
     append(this.columns, pages);
-    this.draw(true);
+    this.draw();
   }
 
   fail(error) {
-    this.chart?.destroy();
-    this.chart = null;
-    this.place.replaceChildren(make("p", { className: "plot-note", textContent: error.message }));
-    this.place.setAttribute("aria-label", error.message);
+    this.panels.fail(error.message);
+    this.peaks.replaceChildren();
     this.root.dataset.state = "failed";
   }
 
   column(name) {
-    return name === "time" ? this.columns.time : this.columns[columnOf(name)];
+    return name === "time" && !this.plan.numbers.includes("time") ? this.columns.time : this.columns[columnOf(name)];
   }
 
-  /** The part of x that is zoomed into, null for the whole range. */
-  get zoomed() {
-    const x = this.root.plotted?.x;
-    if (!this.chart || !x?.length) return null;
-    const { min, max } = this.chart.scales.x;
-    const [first, last] = x.reduce(([low, high], value) => [Math.min(low, value), Math.max(high, value)], [Infinity, -Infinity]);
-    return min > first || max < last ? { min, max } : null;
+  get overTime() {
+    return this.x.value === "time";
   }
 
-  draw(keepsZoom = false) {
-    const zoomed = keepsZoom ? this.zoomed : null;
-    const names = this.chosen;
-    const x = this.column(this.x.value);
-    const usable = x.map((value, at) => at).filter((at) => x[at] !== null);
+  get overClock() {
+    return this.overTime && this.timeAs.value === "iso";
+  }
+
+  xColumn() {
+    const values = this.overTime ? this.columns.time : this.column(this.x.value);
+    const first = values.find((value) => value !== null);
+    return this.overTime && !this.overClock ? values.map((value) => (value === null ? null : value - first)) : values;
+  }
+
+  // -- drawing -----------------------------------------------------------------------------------
+
+  draw() {
+    const all = this.xColumn();
+    const usable = all.map((_, at) => at).filter((at) => typeof all[at] === "number");
     const pick = (values) => usable.map((at) => values[at]);
-    const series = Object.fromEntries(names.map((name) => [name, pick(this.column(name))]));
-    this.show(pick(x), series);
-    if (zoomed) this.chart.setScale("x", zoomed);
-    this.root.zoomed = zoomed;
-    this.root.plotted = { kind: "lines", x: pick(x), xName: this.x.value, series };
+    const x = pick(all);
+    const fields = this.chosen.map((name) => ({ label: name, unit: this.plan.units[name] ?? "", y: pick(this.column(name)) }));
+    const results = [...this.expressions].map(([text, tree]) => ({ label: text, unit: "", own: true, y: this.result(tree, pick, x) }));
+    this.curves = [...fields, ...results.filter(({ y }) => y)].map((curve, at) => ({
+      ...curve, x, style: styleOf(at), panel: curve.own ? `expression ${curve.label}` : `unit ${curve.unit}`,
+    }));
+    this.panels.show({
+      title: this.root.closest("[data-caption]")?.dataset.caption ?? "",
+      x: { label: this.overTime && !this.overClock ? "time since the first point" : this.x.value, time: this.overClock, zone: this.zone,
+        unit: this.overTime ? (this.overClock ? "" : "s") : this.plan.units[this.x.value] ?? "" },
+      log: this.log.checked,
+      curves: this.curves,
+    }, this.zoom);
+    this.showPeaks();
+    this.root.zoomed = this.zoom;
+    const series = Object.fromEntries(this.curves.map(({ label, y }) => [label, y]));
+    this.root.plotted = { kind: "lines", x, xName: this.x.value, series };
     this.root.dataset.state = "drawn";
   }
 
-  show(x, series) {
-    this.chart?.destroy();
-    this.place.replaceChildren();
-    const names = Object.keys(series);
-    const drawn = names.map((name) => (this.log.checked ? series[name].map((v) => (v > 0 ? v : null)) : series[name]));
-    // A scan may go down, or to and fro; uPlot finds the point under the cursor among ascending x only.
-    const order = x.map((_, i) => i).sort((a, b) => x[a] - x[b]);
-    const ascending = order.every((i, n) => i === n);
-    const sorted = (values) => order.map((i) => values[i]);
-    const unit = (name) => (this.plan.units[name] ? ` (${visible(this.plan.units[name])})` : "");
-    const time = this.x.value === "time";
-    const one = names.length === 1 ? visible(names[0]) + unit(names[0]) : "";
-    this.chart = new uPlot({
-      ...this.size(),
-      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), this.zone),
-      scales: { x: { time }, y: { distr: this.log.checked ? 3 : 1 } },
-      axes: [
-        { ...axisStyle(), label: time ? null : visible(this.x.value) + unit(this.x.value) },
-        { ...axisStyle(), ...ticked, label: one },
-      ],
-      series: [
-        { label: visible(this.x.value), ...(time ? {} : { value: (_, value) => number(value) }) },
-        ...names.map((name, at) => ({
-          label: visible(name) + unit(name),
-          stroke: resolved(SERIES[at % SERIES.length]),
-          width: 1.5,
-          dash: at >= SERIES.length ? [6, 4] : undefined,
-          paths: ascending ? undefined : recorded(x, drawn[at]),
-          points: { show: x.length <= POINTS_BELOW, size: 5 },
-          value: (_, value) => number(value),
-        })),
-      ],
-    }, [x, ...drawn].map(sorted), this.place);
-    this.place.setAttribute("aria-label", `${names.map(visible).join(", ")} over ${visible(this.x.value)}, ${x.length} points`);
+  result(tree, pick, x) {
+    try {
+      return evaluate(tree, (name) => pick(this.column(name)), x);
+    } catch (error) {
+      if (!(error instanceof ExpressionError)) throw error;
+      this.refuse(error.message);
+      return null;
+    }
   }
+
+  /** max, com, cen and FWHM of the part that is shown, by the definitions of bluesky's PeakStats. */
+  showPeaks() {
+    const rows = this.overClock ? [] : this.curves.map((curve) => [curve, peakOf(...this.seen(curve))]).filter(([, peak]) => peak);
+    if (!rows.length) return this.peaks.replaceChildren();
+    const unit = this.overTime ? "s" : this.plan.units[this.x.value];
+    const lines = [["", "max at", "max", "com", "cen", "FWHM", "min at", "min"], ...rows.map(([{ label }, { max, min, com, cen, fwhm }]) => [visible(label), max[0], max[1], com, cen, fwhm, min[0], min[1]])];
+    this.peaks.peaks = Object.fromEntries(rows.map(([{ label }, peak]) => [label, peak]));
+    const caption = `Peaks over ${visible(this.x.value)}${unit ? ` (${visible(unit)})` : ""}${this.zoom ? ", in the part shown" : ""}`;
+    return this.peaks.replaceChildren(peakTable(caption, lines));
+  }
+
+  /** [x, y] of the points inside of what is shown. */
+  seen({ x, y }) {
+    const { min, max } = this.zoom ?? { min: -Infinity, max: Infinity };
+    const inside = [...x.keys()].filter((i) => x[i] >= min && x[i] <= max && typeof y[i] === "number");
+    return [inside.map((i) => x[i]), inside.map((i) => y[i])];
+  }
+}
+
+/** Rows of names and numbers as a table with a button that copies it. */
+export function peakTable(caption, [head, ...rows]) {
+  const body = rows.map(([name, ...values]) => make("tr", {},
+    make("th", { scope: "row" }, make("bdi", { textContent: name })), ...values.map((value) => make("td", { className: "num", textContent: number(value) }))));
+  const table = make("table", {}, make("caption", { textContent: caption }),
+    make("thead", {}, make("tr", {}, make("td"), ...head.slice(1).map((text) => make("th", { scope: "col", className: "num", textContent: text })))),
+    make("tbody", {}, ...body));
+  const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
+  scroll.setAttribute("role", "region");
+  scroll.setAttribute("aria-label", caption);
+  const copy = make("button", { type: "button", textContent: "Copy", title: "Copy as tab-separated values" });
+  copy.addEventListener("click", async () => {
+    await navigator.clipboard.writeText([head, ...rows].map((row) => row.map((cell) => cell ?? "").join("\t")).join("\n"));
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+  });
+  return make("div", { className: "peaks-box" }, scroll, ...(navigator.clipboard ? [copy] : []));
+}
+
+/** The part of the address that is about this plot's stream; null on a page that keeps nothing there. */
+function stateOf(root) {
+  const section = root.closest("[data-stream]");
+  if (!section || !root.closest("#run") || root.closest(".wall")) return null;
+  const { stream } = section.dataset;
+  const isFirst = document.querySelector("[data-stream]") === section;
+  const isOwn = () => (chosen("stream")[0] ?? (isFirst ? stream : null)) === stream;
+  const keep = (values, silently) => {
+    const others = isOwn() ? {} : Object.fromEntries(STATE.map((name) => [name, null]));
+    choose({ ...others, ...values, stream: isFirst ? null : stream }, silently);
+  };
+  return { isOwn, keep };
 }

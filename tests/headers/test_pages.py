@@ -282,6 +282,38 @@ def test_what_was_moved_is_no_signal(recorder: Recorder) -> None:
     assert signals(run, "x", "x_setpoint", "y", "y_setpoint") is None
 
 
+def test_what_old_descriptors_say_of_moved_devices_is_enough(recorder: Recorder) -> None:
+    """Without `object_keys`, without dimensions, and, at last, without `motors`."""
+    fields = ("mx", "mx_setpoint", "my", "myriad", "counts")
+    run = run_of(recorder, motors=["mx", "my"])
+    run.descriptors[0]["hints"] = {"my": {"fields": ["my"]}, "mx": {"fields": ["mx"]}}
+    assert signals(run, "mx", "my", "counts") == ["counts"]
+    run.descriptors[0]["hints"] = None
+    assert signals(run, *fields) == ["myriad", "counts"]
+    arguments = ["EpicsMotor(prefix='', name='mx', settle_time=0.0)", -1, 1, "Axis(name='my')", 0]
+    detectors = ["Counter(name='counts')"]
+    run = run_of(recorder, plan_args={"args": arguments, "detectors": detectors, "num": 3})
+    run.descriptors[0]["hints"] = {}
+    assert signals(run, *fields) == ["myriad", "counts"]
+
+
+def test_the_ring_current_is_known_by_its_channel(recorder: Recorder) -> None:
+    fields = {"i0": field(source="PV:SR:C03-BI{DCCT:1}I:Real-I"), "it": field(source="PV:It")}
+    plan = plot_plan(run_of(recorder), {"name": "primary", "fields": fields})
+    assert plan is not None
+    assert plan["signals"] == ["it"]
+
+
+def test_an_address_may_hold_what_is_chosen_on_the_page(people: People, recorder: Recorder) -> None:
+    uid = recorder.run()
+    alice = browser_of(people, "alice")
+    chosen = "stream=primary&x=time&y=a&y=b&expr=a/b&scale=log&time=seconds&zoom=-1e3,2.5"
+    page = text_of(alice, f"/runs/{uid}/?{chosen}")
+    assert 'data-caption="' in page
+    for wrong in ("scale=cubic", "zoom=alert(1)", "unknown=1", "x=a&x=b", "expr=" + "a" * 301):
+        assert alice.get(f"/runs/{uid}/?{wrong}").status_code == 400
+
+
 @pytest.mark.parametrize(
     "current",
     ["ring_current", "RingCurrent", "sr_current", "SR-beam-current", "beam_current", "DCCT_mean"],

@@ -1,0 +1,31 @@
+// What is chosen on a page, kept in its address: back, forward and copied links show the same again.
+// The service knows the names that a page takes (headers/view_state.py).
+
+const listeners = new Set();
+
+/** The values of a name in the address: a list, empty where it is not there. */
+export const chosen = (name) => new URLSearchParams(location.search).getAll(name);
+
+/**
+ * Puts names into the address; null or an empty list takes one out. A deliberate choice is a step that
+ * `back` undoes; with `silently` the address is changed without one.
+ */
+export function choose(changes, silently = false) {
+  const query = new URLSearchParams(location.search);
+  for (const [name, value] of Object.entries(changes)) {
+    query.delete(name);
+    for (const one of value === null ? [] : [value].flat()) query.append(name, one);
+  }
+  const text = query.toString();
+  const address = location.pathname + (text && `?${text}`) + location.hash;
+  if (address === location.pathname + location.search + location.hash) return;
+  if (silently) history.replaceState(history.state, "", address);
+  else history.pushState(null, "", address);
+}
+
+/** Calls back when the reader went back or forward. */
+export function onBack(callback) {
+  listeners.add(callback);
+}
+
+addEventListener("popstate", () => { for (const callback of listeners) callback(); });
