@@ -57,6 +57,15 @@ class RunFinder:
             raise self._nothing()
         return run
 
+    def of_scan_id(self, scan_id: int) -> Run:
+        """The newest run of a scan id; nothing else that these digits may name."""
+        run = self._with_scan_id(scan_id) if scan_id in INT64 else None
+        if run is not None:
+            return run
+        if self._indexed.unavailable:  # it may hold the run
+            raise CatalogsUnavailable(sorted(self._indexed.unavailable))
+        raise RunNotFound
+
     def of_descriptor(self, uid: str) -> tuple[Run, Doc]:
         """A descriptor and its run."""
         found = self._first(lambda runs: runs.of_descriptor(uid))

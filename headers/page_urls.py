@@ -1,9 +1,11 @@
 from django.urls import path
 
-from headers import pages
+from headers import compare_page, pages, scan_page
 
 urlpatterns = [
     path("runs/", pages.RunListPage.as_view(), name="runs"),
     path("runs/facets/", pages.RunFacetsPage.as_view(), name="run-facets"),
+    path("runs/<str:catalog>/<int:scan_id>/", scan_page.ScanPage.as_view(), name="scan"),
+    path("compare/", compare_page.ComparePage.as_view(), name="compare"),
     path("runs/<str:key>/", pages.RunDetailPage.as_view(), name="run"),
 ]

@@ -27,6 +27,7 @@ from headers.summaries import label, summarize
 from headers.view_state import ViewState
 from policies.audit import record_read
 from policies.authentication import BrowserAuthentication
+from policies.readers import readers_of
 
 FACETS = {
     "plan_name": ("Plan", ("plan_name",)),
@@ -113,6 +114,8 @@ class RunDetailPage(PageView):
             "url": url,
             "site": request.build_absolute_uri("/").rstrip("/"),
             "streams": [_stream(run, url, stream) for stream in streams],
+            "link": request.build_absolute_uri(reverse("run", args=[run.key or key])),
+            "readers": [("", readers_of(run.catalog, run.proposal))],
             "progress": _progress(run, streams),
             "downloads": run_downloads(url, streams),
             "metadata": [

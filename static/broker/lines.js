@@ -2,10 +2,11 @@
 // `root.plotted` tells what is drawn: {x, series: {name: values}}.
 import { choose, chosen, onBack } from "./address.js";
 import { append, columnOf, fetched, getTable } from "./data.js";
-import { checkbox, labelled, make, number, onTheme, select, visible } from "./dom.js";
-import { check, evaluate, ExpressionError, fieldsOf, FUNCTION_NAMES, parse } from "./expression.js";
+import { checkbox, labelled, make, onTheme, select, visible } from "./dom.js";
+import { check, evaluate, ExpressionError, fieldsOf, parse } from "./expression.js";
+import { ExpressionField } from "./expression_field.js";
 import { Panels, styleOf } from "./panels.js";
-import { peakOf } from "./peaks.js";
+import { peakOf, peakTable } from "./peaks.js";
 
 export { axisStyle, ticked } from "./panels.js";
 
@@ -21,6 +22,7 @@ export class Lines {
     this.timeAs = select([["iso", "ISO time"], ["seconds", "seconds"]], "iso");
     this.log = checkbox();
     this.panels = new Panels((range) => this.zoomed(range));
+    this.field = new ExpressionField(`expression-${this.panels.key}`, (text) => this.add(text));
     this.peaks = make("div", { className: "peaks" });
     root.replaceChildren(this.controls(), this.panels.root, this.peaks);
     this.state = stateOf(root);
@@ -34,21 +36,8 @@ export class Lines {
     this.signals = make("fieldset", { className: "signals" }, make("legend", { textContent: "Signals" }));
     this.timeChoice = labelled("as", this.timeAs);
     return make("div", { className: "controls" },
-      labelled("Over", this.x), this.timeChoice, this.signals, this.expressionField(),
+      labelled("Over", this.x), this.timeChoice, this.signals, this.field.root,
       make("label", {}, this.log, " log scale"));
-  }
-
-  expressionField() {
-    const id = `expression-${this.panels.key}`;
-    this.field = make("input", { type: "text", id, placeholder: "diode / ring_current", spellcheck: false, autocomplete: "off", maxLength: 300 });
-    this.field.setAttribute("autocapitalize", "off");
-    this.field.title = `Names of fields, numbers, + - * / ^ and ${FUNCTION_NAMES.join(", ")}. Press Enter to draw it.`;
-    this.wrong = make("p", { className: "error-text", id: `${id}-error`, hidden: true });
-    this.wrong.setAttribute("role", "alert");
-    const add = make("button", { type: "submit", textContent: "Draw" });
-    const form = make("form", { className: "expression" }, make("label", { htmlFor: id, textContent: "Expression" }), this.field, add, this.wrong);
-    form.addEventListener("submit", (event) => { event.preventDefault(); this.add(this.field.value.trim()); });
-    return form;
   }
 
   // -- what is chosen ----------------------------------------------------------------------------
@@ -62,7 +51,7 @@ export class Lines {
     this.timeAs.value = at("time", "iso") === "seconds" ? "seconds" : "iso";
     this.log.checked = at("scale") === "log";
     this.expressions.clear();
-    this.refuse("");
+    this.field.refuse("");
     for (const text of own("expr").slice(0, MOST_EXPRESSIONS)) this.accept(text);
     const [min, max] = at("zoom", "").split(",").map(Number);
     this.zoom = max > min ? { min, max } : null;
@@ -90,25 +79,17 @@ export class Lines {
       return true;
     } catch (error) {
       if (!(error instanceof ExpressionError)) throw error;
-      this.refuse(error.message);
-      this.field.value = text;
+      this.field.refuse(error.message);
+      this.field.input.value = text;
       return false;
     }
   }
 
-  refuse(message) {
-    this.wrong.textContent = visible(message);
-    this.wrong.hidden = !message;
-    this.field.setAttribute("aria-invalid", String(Boolean(message)));
-    if (message) this.field.setAttribute("aria-describedby", this.wrong.id);
-    else this.field.removeAttribute("aria-describedby");
-  }
-
   add(text) {
-    this.refuse("");
-    if (this.expressions.size >= MOST_EXPRESSIONS) return this.refuse(`${MOST_EXPRESSIONS} expressions are drawn; untick one first.`);
+    this.field.refuse("");
+    if (this.expressions.size >= MOST_EXPRESSIONS) return this.field.refuse(`${MOST_EXPRESSIONS} expressions are drawn; untick one first.`);
     if (!this.accept(text)) return undefined;
-    this.field.value = "";
+    this.field.input.value = "";
     // What it is made of steps aside: the result is what is asked for.
     const parts = fieldsOf(this.expressions.get(text));
     this.offer(this.chosen.filter((name) => !parts.has(name)));
@@ -116,11 +97,11 @@ export class Lines {
   }
 
   changed(event) {
-    if (event.target === this.field) return;
+    if (event.target === this.field.input) return;
     const { expression } = event.target.dataset;
     if (expression) {
       this.expressions.delete(expression);
-      this.refuse("");
+      this.field.refuse("");
       event.target.parentElement.remove();
     }
     if (event.target === this.x || event.target === this.timeAs) this.zoom = null;
@@ -242,7 +223,7 @@ export class Lines {
       return evaluate(tree, (name) => pick(this.column(name)), x);
     } catch (error) {
       if (!(error instanceof ExpressionError)) throw error;
-      this.refuse(error.message);
+      this.field.refuse(error.message);
       return null;
     }
   }
@@ -252,10 +233,9 @@ export class Lines {
     const rows = this.overClock ? [] : this.curves.map((curve) => [curve, peakOf(...this.seen(curve))]).filter(([, peak]) => peak);
     if (!rows.length) return this.peaks.replaceChildren();
     const unit = this.overTime ? "s" : this.plan.units[this.x.value];
-    const lines = [["", "max at", "max", "com", "cen", "FWHM", "min at", "min"], ...rows.map(([{ label }, { max, min, com, cen, fwhm }]) => [visible(label), max[0], max[1], com, cen, fwhm, min[0], min[1]])];
     this.peaks.peaks = Object.fromEntries(rows.map(([{ label }, peak]) => [label, peak]));
     const caption = `Peaks over ${visible(this.x.value)}${unit ? ` (${visible(unit)})` : ""}${this.zoom ? ", in the part shown" : ""}`;
-    return this.peaks.replaceChildren(peakTable(caption, lines));
+    return this.peaks.replaceChildren(peakTable(caption, rows.map(([{ label }, peak]) => [label, peak])));
   }
 
   /** [x, y] of the points inside of what is shown. */
@@ -264,25 +244,6 @@ export class Lines {
     const inside = [...x.keys()].filter((i) => x[i] >= min && x[i] <= max && typeof y[i] === "number");
     return [inside.map((i) => x[i]), inside.map((i) => y[i])];
   }
-}
-
-/** Rows of names and numbers as a table with a button that copies it. */
-export function peakTable(caption, [head, ...rows]) {
-  const body = rows.map(([name, ...values]) => make("tr", {},
-    make("th", { scope: "row" }, make("bdi", { textContent: name })), ...values.map((value) => make("td", { className: "num", textContent: number(value) }))));
-  const table = make("table", {}, make("caption", { textContent: caption }),
-    make("thead", {}, make("tr", {}, make("td"), ...head.slice(1).map((text) => make("th", { scope: "col", className: "num", textContent: text })))),
-    make("tbody", {}, ...body));
-  const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
-  scroll.setAttribute("role", "region");
-  scroll.setAttribute("aria-label", caption);
-  const copy = make("button", { type: "button", textContent: "Copy", title: "Copy as tab-separated values" });
-  copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText([head, ...rows].map((row) => row.map((cell) => cell ?? "").join("\t")).join("\n"));
-    copy.textContent = "Copied";
-    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
-  });
-  return make("div", { className: "peaks-box" }, scroll, ...(navigator.clipboard ? [copy] : []));
 }
 
 /** The part of the address that is about this plot's stream; null on a page that keeps nothing there. */

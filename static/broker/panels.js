@@ -3,6 +3,7 @@ import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import "./plots.css";
 import { make, number, resolved, visible } from "./dom.js";
+import { svg } from "./svg.js";
 import { isoTime, scaled, tickTexts, timeTexts } from "./ticks.js";
 
 const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
@@ -44,13 +45,6 @@ export function markPath(mark, radius) {
   if (!corners) return `M${-radius},0a${radius},${radius} 0 1,0 ${2 * radius},0a${radius},${radius} 0 1,0 ${-2 * radius},0z`;
   return `M${corners.map(([x, y]) => `${x * radius},${y * radius}`).join("L")}z`;
 }
-
-export const svg = (tag, attributes = {}, ...children) => {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
-  element.append(...children);
-  return element;
-};
 
 export class Panels {
   /** zoomed: called with a range, or null, when the reader zooms. */

@@ -1,4 +1,7 @@
 // What a peak is like, by the definitions of bluesky's PeakStats.
+import { make, number, visible } from "./dom.js";
+
+const HEAD = ["", "max at", "max", "com", "cen", "FWHM", "min at", "min"];
 
 /** {max, min: [x, y], com, cen, fwhm} of points in recorded order; null without points, or where there is none. */
 export function peakOf(xs, ys) {
@@ -36,4 +39,24 @@ function between(x, position) {
   const place = Math.min(Math.max(position, 0), x.length - 1);
   const before = Math.min(Math.floor(place), x.length - 2);
   return x.length === 1 ? x[0] : x[before] + (x[before + 1] - x[before]) * (place - before);
+}
+
+/** [name, peak] of each curve as a table with a button that copies it. */
+export function peakTable(caption, peaks) {
+  const rows = peaks.map(([name, { max, min, com, cen, fwhm }]) => [visible(name), ...max, com, cen, fwhm, ...min]);
+  const body = rows.map(([name, ...values]) => make("tr", {},
+    make("th", { scope: "row" }, make("bdi", { textContent: name })), ...values.map((value) => make("td", { className: "num", textContent: number(value) }))));
+  const table = make("table", {}, make("caption", { textContent: caption }),
+    make("thead", {}, make("tr", {}, make("td"), ...HEAD.slice(1).map((text) => make("th", { scope: "col", className: "num", textContent: text })))),
+    make("tbody", {}, ...body));
+  const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
+  scroll.setAttribute("role", "region");
+  scroll.setAttribute("aria-label", caption);
+  const copy = make("button", { type: "button", textContent: "Copy", title: "Copy as tab-separated values" });
+  copy.addEventListener("click", async () => {
+    await navigator.clipboard.writeText([HEAD, ...rows].map((row) => row.map((cell) => cell ?? "").join("\t")).join("\n"));
+    copy.textContent = "Copied";
+    setTimeout(() => { copy.textContent = "Copy"; }, 1500);
+  });
+  return make("div", { className: "peaks-box" }, scroll, ...(navigator.clipboard ? [copy] : []));
 }

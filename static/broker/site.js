@@ -40,4 +40,13 @@ document.addEventListener("htmx:error", () => {
   if (!results?.querySelector(".note.bad")) results?.prepend(note);
 });
 
+for (const button of document.querySelectorAll("[data-share]")) {
+  button.hidden = false;
+  button.addEventListener("click", async () => {
+    const { share } = await import("./share.js");
+    share(document.getElementById("share"));
+  });
+}
+
+if (document.getElementById("results")) import("./picked.js");
 if (document.querySelector("[data-follow]")) import("./list.js");
