@@ -1,6 +1,5 @@
 """JSON as HTML to read: indented, coloured, with links to what it refers to, and cut when long."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,13 +9,13 @@ from django.utils.html import escape, format_html
 from django.utils.safestring import SafeString, mark_safe
 
 from broker_site.encoding import to_json
+from broker_site.inert import INVISIBLE, WEB_ADDRESS
 
 MAX_CHARACTERS = 300_000
 LONGEST_TEXT = 2_000
 SHORT_LIST = 80
 """characters of the values of a list that are written on one line"""
 INDENT = "  "
-_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\]{1,2000}", re.ASCII)
 RUN, DESCRIPTOR = "header-detail", "descriptor-detail"
 REFERENCES = {"run_start": RUN, "descriptor": DESCRIPTOR, "descriptors": DESCRIPTOR}
 """key whose value is the uid of another document → the route that serves that one"""
@@ -90,7 +89,7 @@ def _leaf(value: Any, route: str) -> str:
         return format_html('<span class="j-other">{}</span>', orjson.dumps(value).decode())
     if route and value:
         return _link(reverse(route, args=[value]), value) if "/" not in value else _text(value)
-    if _WEB_ADDRESS.fullmatch(value):
+    if WEB_ADDRESS.fullmatch(value):
         return _link(value, value)
     return format_html('<span class="j-text">{}</span>', _text(value))
 
@@ -102,7 +101,4 @@ def _link(url: str, text: str) -> str:
 def _text(value: str) -> str:
     """As JSON writes it, so that control characters and marks of direction are seen."""
     cut = value if len(value) <= LONGEST_TEXT else value[:LONGEST_TEXT] + "…"
-    return escape(_MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", orjson.dumps(cut).decode()))
-
-
-_MARKS = re.compile("[\u007f-\u009f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+    return escape(INVISIBLE.sub(lambda mark: f"\\u{ord(mark[0]):04x}", orjson.dumps(cut).decode()))

@@ -9,13 +9,13 @@ from django.utils.http import urlencode
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from broker_site.inert import visible
 from broker_site.parameters import Texts
 from headers import views
 from headers.differences import Difference, differences
 from headers.downloads import stream_url
 from headers.finding import AmbiguousKey, RunNotFound
 from headers.index.runs import CatalogsUnavailable
-from headers.inert import visible
 from headers.pages import PageView
 from headers.plotting import plot_plan
 from headers.repositories import Run

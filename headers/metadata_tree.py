@@ -1,13 +1,12 @@
 """A document as a foldable HTML tree. Whatever it holds is shown as text, never as markup."""
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from headers.inert import visible
+from broker_site.inert import WEB_ADDRESS, visible
 
 MAX_NODES = 3000
 MAX_ITEMS = 50
@@ -15,7 +14,6 @@ MAX_LEVELS = 24
 LONG_TEXT = 300
 LONGEST_TEXT = 20_000
 OPEN_ITEMS = 8
-_WEB_ADDRESS = re.compile(r"https?://[^\s<>\"'\\]{1,2000}", re.ASCII)
 
 
 def tree(document: Mapping[str, Any]) -> SafeString:
@@ -72,7 +70,7 @@ def leaf(value: Any) -> SafeString:
     if isinstance(value, bytes):
         return format_html('<span class="dim">{} bytes</span>', len(value))
     text = str(value) if not isinstance(value, Mapping | list | tuple) else "empty"
-    if isinstance(value, str) and _WEB_ADDRESS.fullmatch(text):
+    if isinstance(value, str) and WEB_ADDRESS.fullmatch(text):
         return format_html('<a href="{}" rel="noopener noreferrer nofollow">{}</a>', text, text)
     shown = visible(text[:LONGEST_TEXT])
     if len(text) <= LONG_TEXT:

@@ -169,10 +169,10 @@ async def _watched(stream: FollowedStream, watch: Watch, who: str) -> AsyncGener
         watch.result = "catalog away"  # the client comes again
     finally:
         followers.leave(who)
-        await in_thread(_tell, stream, watch)
+        await in_thread(_note, stream, watch)
 
 
-def _tell(stream: FollowedStream, watch: Watch) -> None:
+def _note(stream: FollowedStream, watch: Watch) -> None:
     watch.spend()
     stream.on_watched(watch)
 

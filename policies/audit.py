@@ -342,16 +342,16 @@ class AuditMiddleware:
         token = _at_hand.set(at_hand)
         try:
             response = self.get_response(request)
-            _tell(at_hand, response)
+            _describe(at_hand, response)
         finally:
             _at_hand.reset(token)
         return response
 
 
-def _tell(at_hand: AtHand, response: HttpResponseBase) -> None:
+def _describe(at_hand: AtHand, response: HttpResponseBase) -> None:
     request, status = at_hand.request, response.status_code
     if status in (401, 403) or (status == 404 and _names_a_run(request)):
-        if _is_admitted(request):
+        if _admit(request):
             details = at_hand.refusal
             record_soon(Kind.REFUSED, request, status=status, result="refused", details=details)
     elif status < 300 and at_hand.runs:
@@ -359,7 +359,7 @@ def _tell(at_hand: AtHand, response: HttpResponseBase) -> None:
         record_read(request, at_hand.runs, status=status, bytes=size, result="complete")
 
 
-def _is_admitted(request: HttpRequest) -> bool:
+def _admit(request: HttpRequest) -> bool:
     """False if a refusal is one too many, of nobody in particular.
 
     Whoever signs in can be found and is limited otherwise. Anybody else could fill the disk.

@@ -9,7 +9,7 @@ from policies.addresses import client_address
 from policies.audit import note_refusal
 from policies.models import APIToken, Session, User
 from policies.sessions import TokenRefused, session_of
-from policies.throttling import exceeds_anonymous_rate
+from policies.throttling import admit_anonymous
 from policies.tokens import PREFIX, APITokenRefused, token_of
 
 
@@ -48,7 +48,7 @@ def _credential(request: Request, token: str, must_be_api: bool) -> Session | AP
     except TokenRefused as error:
         note_refusal(reason=str(error) or "access token not valid")
     # Whose token fails is nobody, and must not be faster at guessing than nobody is.
-    if exceeds_anonymous_rate(request._request):
+    if not admit_anonymous(request._request):
         raise Throttled(60)
     raise AuthenticationFailed("The token is not valid or has expired.")
 

@@ -33,16 +33,16 @@ class RequestRate(BaseThrottle):
         user = request.user
         if isinstance(user, User):
             return _count("requests", str(user.pk), 1, MINUTE) <= (settings.REQUESTS_USER or 1e18)
-        return not exceeds_anonymous_rate(request._request)
+        return admit_anonymous(request._request)
 
     def wait(self) -> float:
         return _left(MINUTE)
 
 
-def exceeds_anonymous_rate(request: HttpRequest) -> bool:
-    """Counts a request of nobody in particular, and says whether it is one too many."""
+def admit_anonymous(request: HttpRequest) -> bool:
+    """Counts a request of nobody in particular; False if it is one too many."""
     limit = settings.REQUESTS_ANON
-    return bool(limit) and _count("requests", client_network(request), 1, MINUTE) > limit
+    return not limit or _count("requests", client_network(request), 1, MINUTE) <= limit
 
 
 class ByteBudget:

@@ -147,7 +147,7 @@ def written(request: Request, catalog: Catalog, items: Iterable[Any]) -> IntakeO
         raise unavailable([error.catalog.name]) from error
     outcome.refused = outcome.refused or invalid
     proposal = access.proposal_of(catalog, outcome.start) if outcome.start else None
-    _tell(request, catalog, proposal, outcome)
+    _note(request, catalog, proposal, outcome)
     if outcome.refused:
         raise _problem(outcome.refused)
     return outcome
@@ -178,7 +178,7 @@ def _problem(refused: Refused) -> Problem:
     )
 
 
-def _tell(request: Request, catalog: Catalog, proposal: str | None, outcome: IntakeOutcome) -> None:
+def _note(request: Request, catalog: Catalog, proposal: str | None, outcome: IntakeOutcome) -> None:
     """Tells the audit trail what is not everyday, and this process that there is news."""
     about = {"catalog": catalog.name, "run_uid": outcome.run, "proposal": proposal or ""}
     news: list[tuple[str, int, dict[str, Any]]] = []

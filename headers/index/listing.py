@@ -414,29 +414,29 @@ def _entries(rows: "QuerySet[IndexedRun]", ordering: str) -> list[Entry]:
 
 def _facet(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]:
     if path in COLUMNS:
-        return _told(path, _grouped(rows, path, Count("*")))
+        return _shown(path, _grouped(rows, path, Count("*")))
     values = RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk"))
-    return _told(path, _grouped(values, "value", Count("*")))
+    return _shown(path, _grouped(values, "value", Count("*")))
 
 
 def _summed(counts: "QuerySet[RunCount]", path: str) -> Iterator[tuple[Any, int]]:
     if path == "catalog":
         return iter(_grouped(counts, "source__catalog", Sum("runs")))
     if path == "proposal":
-        return _told(path, _grouped(counts, path, Sum("runs")))
+        return _shown(path, _grouped(counts, path, Sum("runs")))
     # By source, too, because in that order they are read.
     by_value: dict[Any, int] = defaultdict(int)
     grouped = counts.values_list("source", "value").annotate(runs_=Sum("runs"))
     for _, value, count in grouped:
         by_value[value] += count
-    return _told(path, by_value.items())
+    return _shown(path, by_value.items())
 
 
 def _grouped(rows: "QuerySet[Any]", column: str, number: Any) -> Iterable[tuple[Any, int]]:
     return rows.order_by().values_list(column).annotate(number=number)
 
 
-def _told(path: str, grouped: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
+def _shown(path: str, grouped: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
     """The values of a facet as they are told, from those that rows hold."""
     for value, count in grouped:
         if path not in COLUMNS:

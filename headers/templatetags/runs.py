@@ -4,7 +4,7 @@ from typing import Any
 
 from django import template
 
-from headers.inert import visible
+from broker_site.inert import visible
 
 register = template.Library()
 UNITS = ("B", "kB", "MB", "GB", "TB")

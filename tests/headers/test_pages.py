@@ -8,8 +8,8 @@ import pytest
 from django.test import Client
 
 from broker_site.document_html import MAX_CHARACTERS, document_html
+from broker_site.inert import visible
 from headers.downloads import array_downloads, field_bytes
-from headers.inert import visible
 from headers.metadata_tree import MAX_NODES, tree
 from headers.plotting import field_kind, plot_plan
 from headers.repositories import Run

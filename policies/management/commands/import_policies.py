@@ -23,9 +23,9 @@ class Command(BaseCommand):
         except PolicyFileError as error:
             raise CommandError(f"{file}: {error}") from error
         if options["verbosity"] > 0:
-            self._tell(changes, "would change" if dry_run else "changed")
+            self._print(changes, "would change" if dry_run else "changed")
 
-    def _tell(self, changes: list[str], done: str) -> None:
+    def _print(self, changes: list[str], done: str) -> None:
         for line in changes:
             self.stdout.write(line)
         self.stdout.write(f"{len(changes)} {done}" if changes else "nothing to change")
