@@ -8,14 +8,15 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar
 
 import bson
 import event_model
+import jsonschema_rs
 import msgpack
 from bson import ObjectId
 from bson.errors import BSONError
-from jsonschema import ValidationError
 
 Doc = dict[str, Any]
 
@@ -23,6 +24,13 @@ MAX_BODY = 8 * 2**20
 MAX_DOCUMENTS = 5_000
 MAX_CONTAINERS = 500_000
 """lists and objects of one body, each of which takes more memory than it took on the wire"""
+MAX_VALUES = 1_000_000
+"""of a page, whose rows become documents with all its keys"""
+MAX_MADE = 64 * 2**20
+"""bytes of all documents of a body as they are stored, where each has its keys"""
+MAX_KEY = 500
+"""bytes of an id, which MongoDB's indexes and addresses have to hold"""
+LONGEST_PLACE = 300
 MAX_DEPTH = 90
 """MongoDB stores 100 levels"""
 MAX_STORED = 16 * 2**20
@@ -135,7 +143,12 @@ def msgpack_items(body: bytes) -> Iterator[Any]:
 
 
 def ndjson_items(body: bytes) -> Iterator[Any]:
-    """What the lines of a body hold. NaN and Infinity may stand there, as Python writes them."""
+    """What the lines of a body hold. NaN and Infinity may stand there, as Python writes them.
+
+    Raises Invalid, TooMuch.
+    """
+    if body.count(b"{") + body.count(b"[") > MAX_CONTAINERS:
+        raise TooMuch(f"At most {MAX_CONTAINERS:,} lists and objects are taken at once.")
     for line in body.split(b"\n"):
         if line.strip():
             yield from_json(line)
@@ -163,7 +176,7 @@ class _Containers:
 # -- Documents ------------------------------------------------------------------------------------
 
 
-def documents_of(item: Any, index: int) -> list[Item]:
+def documents_of(item: Any, index: int) -> Iterator[Item]:
     """The documents of an item `[name, document]`; of a page, one for each row. Invalid."""
     if not isinstance(item, list) or len(item) != 2 or not isinstance(item[0], str):
         raise Invalid("an item must be [name, document]")
@@ -171,7 +184,8 @@ def documents_of(item: Any, index: int) -> list[Item]:
     if not isinstance(document, dict):
         raise Invalid(f"{name}: must be an object")
     check_values(name, document)
-    return [_item(index, kind, one) for kind, one in _unpacked(name, document)]
+    for kind, one in _unpacked(name, document):
+        yield _item(index, kind, one)
 
 
 def _item(index: int, name: str, document: Doc) -> Item:
@@ -198,6 +212,8 @@ def _check_page(length: int, *columns: Any) -> None:
     """A page whose lists differ in length would lose what stands beyond the shortest."""
     if length > MAX_DOCUMENTS:
         raise TooMuch(f"At most {MAX_DOCUMENTS:,} documents are taken at once.")
+    if length * len(columns) > MAX_VALUES:
+        raise TooMuch(f"At most {MAX_VALUES:,} values of a page are taken at once.")
     if not all(isinstance(column, list) and len(column) == length for column in columns):
         raise TypeError
 
@@ -253,35 +269,93 @@ def _check_fields(name: str, document: Doc) -> None:
 
 def _check_schema(name: str, document: Doc) -> None:
     """As event-model has it, which is what a RunEngine checks itself by."""
-    validator = event_model.schema_validators[event_model.DocumentNames[name]]
+    try:
+        _validate(name, document)
+    except jsonschema_rs.ValidationError as error:
+        place = ".".join(map(str, error.instance_path))
+        where = f"{place[:LONGEST_PLACE]}: " if place else ""
+        raise Invalid(f"{name}: {where}{error.message[:300]}") from None
+    except UnicodeError as error:
+        raise Invalid(f"{name}: cannot be stored: {error}") from None
+
+
+def _validate(name: str, document: Doc) -> None:
+    validator = _validator(name)
     try:
         validator.validate(document)
-    except ValidationError as error:
-        place = ".".join(map(str, error.absolute_path))
-        raise Invalid(f"{name}: {place + ': ' if place else ''}{error.message[:300]}") from None
+    except (jsonschema_rs.ValidationError, UnicodeError):
+        raise
+    except ValueError:  # JSON knows no bytes
+        validator.validate(_without_bytes(document))
 
 
-def check_values(path: str, value: Any, depth: int = 0) -> None:
+@cache
+def _validator(name: str) -> jsonschema_rs.Draft202012Validator:
+    """In Rust: the one that event-model brings takes minutes for the largest bodies."""
+    schema = event_model.schemas[event_model.DocumentNames[name]]
+    return jsonschema_rs.Draft202012Validator(schema)
+
+
+def _without_bytes(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_bytes(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_bytes(inner) for inner in value]
+    return "" if isinstance(value, bytes) else value
+
+
+def check_values(name: str, document: Doc) -> None:
     """Invalid for what MongoDB does not store or what could not be asked for."""
-    if isinstance(value, PLAIN):
-        return
+    try:
+        _check_dict(document, 0)
+    except _Unstorable as error:
+        place = "".join(reversed(error.place))
+        raise Invalid(f"{name}{place[:LONGEST_PLACE]}: {error}") from None
+
+
+class _Unstorable(Exception):
+    """place: the steps to it, from within."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.place: list[str] = []
+
+
+def _check_dict(document: Doc, depth: int) -> None:
+    for key, inner in document.items():
+        if not isinstance(key, str) or key.startswith("$") or "\0" in key:
+            raise _Unstorable(f"the key {key!r:.80} is no text, begins with $ or has a NUL")
+        if not isinstance(inner, PLAIN):
+            try:
+                _check_value(inner, depth + 1)
+            except _Unstorable as error:
+                error.place.append(f".{key}")
+                raise
+
+
+def _check_list(items: list[Any], depth: int) -> None:
+    for inner in items:
+        if not isinstance(inner, PLAIN):
+            try:
+                _check_value(inner, depth + 1)
+            except _Unstorable as error:
+                error.place.append("[]")
+                raise
+
+
+def _check_value(value: Any, depth: int) -> None:
+    """Without a text for each place, which would be made of keys as long as the body."""
     if isinstance(value, int):
         if value not in INT64:
-            raise Invalid(f"{path}: {_shown(value)} is beyond 64 bits")
+            raise _Unstorable(f"{_shown(value)} is beyond 64 bits")
     elif depth > MAX_DEPTH:
-        raise Invalid(f"{path[:200]}…: more than {MAX_DEPTH} levels deep")
+        raise _Unstorable(f"more than {MAX_DEPTH} levels deep")
     elif isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str) or key.startswith("$") or "\0" in key:
-                raise Invalid(f"{path}: the key {key!r:.80} is no text, begins with $ or has a NUL")
-            if not isinstance(inner, PLAIN):
-                check_values(f"{path}.{key}", inner, depth + 1)
+        _check_dict(value, depth)
     elif isinstance(value, list):
-        for inner in value:
-            if not isinstance(inner, PLAIN):
-                check_values(f"{path}[]", inner, depth + 1)
+        _check_list(value, depth)
     else:
-        raise Invalid(f"{path}: {type(value).__name__} cannot be stored")
+        raise _Unstorable(f"{type(value).__name__} cannot be stored")
 
 
 def _shown(number: int) -> str:
@@ -291,6 +365,8 @@ def _shown(number: int) -> str:
 
 def _encoded(kind: DocumentKind, document: Doc) -> bytes:
     key = document[kind.key]
+    if "\0" in key or not 0 < len(key.encode("utf-8", "replace")) <= MAX_KEY:
+        raise Invalid(f"{kind.name}: {kind.key} must have 1 to {MAX_KEY} bytes, and no NUL")
     try:
         own = made_id(key) if kind.made_id else ObjectId()
         # As MongoDB stores it: `_id` in front.

@@ -85,7 +85,8 @@ class Store:
         if kind.made_id and kind.name != "resource":  # which others have written, too
             where = {"_id": {"$in": [made_id(key) for key in wanted]}}
         with asking(self._catalog):
-            found = self._collection(kind).find(where).max_time_ms(query_milliseconds())
+            found = self._collection(kind).find(where).batch_size(len(wanted) + 1)
+            found.max_time_ms(query_milliseconds())
             return {doc[kind.key]: doc for doc in found if type(doc.get(kind.key)) is str}
 
     # -- what is new -----------------------------------------------------------------------

@@ -24,6 +24,7 @@ from policies.requests import access_for
 from tiled.views import RunDocumentsView
 from writing.documents import (
     MAX_DOCUMENTS,
+    MAX_MADE,
     Doc,
     Invalid,
     Item,
@@ -44,6 +45,10 @@ READERS: dict[str, Callable[[bytes], Iterator[Any]]] = {
     MsgpackBody.media_type: msgpack_items,
     NdjsonBody.media_type: ndjson_items,
 }
+TOO_MUCH = (
+    f"At most {MAX_DOCUMENTS:,} documents, and {MAX_MADE:,} bytes of them as they are stored, are"
+    " taken at once."
+)
 FOR_OPERATORS = {"Retry-After": "30"}
 
 
@@ -156,12 +161,16 @@ def written(request: Request, catalog: Catalog, items: Iterable[Any]) -> IntakeO
 def read(items: Iterable[Any]) -> tuple[list[Item], Refused | None]:
     """The documents, up to the first item that is none, and what is wrong with that."""
     documents = list[Item]()
-    index = 0
+    index = size = 0
     try:
         for item in items:
-            documents += documents_of(item, index)
-            if len(documents) > MAX_DOCUMENTS:
-                raise TooMuch(f"At most {MAX_DOCUMENTS:,} documents are taken at once.")
+            of_item = list[Item]()
+            for document in documents_of(item, index):
+                of_item.append(document)
+                size += len(document.raw)
+                if size > MAX_MADE or len(documents) + len(of_item) > MAX_DOCUMENTS:
+                    raise TooMuch(TOO_MUCH)
+            documents += of_item
             index += 1
     except Invalid as error:
         return documents, Refused(400, str(error), "invalid", index)
