@@ -18,12 +18,15 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText, Texts, by_get_or_post, named
 from broker_site.problems import Problem
 from headers.catalogs import Catalog
+from headers.find import MAX_TERMS, MAX_TEXT, FindError, Term, terms_of
 from headers.index.listing import ORDERINGS, Scalar, Wanted
 from headers.index.runs import IndexedRuns
+from headers.index.sums import Sums
 from headers.paging import Page, cursor_behind, run_page
 from headers.queries import Query, field_path, parse_query
 from headers.repositories import ALL
 from headers.schemas import FACETS, RUN, HeaderCount, HeaderPage, HeaderWithStreams
+from headers.searching import found_by
 from headers.selection import EXIT_STATUSES, moment
 from headers.views import RunView, cached_response, header, streams
 from policies.audit import note_runs, record_read
@@ -40,6 +43,7 @@ Tree = dict[str, Any]
 class HeaderFilters(Parameters):
     """The filters that lists, counts and facets of runs share."""
 
+    repeatable: tuple[str, ...] = ("find",)
     query = serializers.CharField(
         required=False, max_length=65_536, help_text="JSON, see the query grammar"
     )
@@ -64,10 +68,16 @@ class HeaderFilters(Parameters):
     motor = PlainText(required=False, help_text="a motor of the run's start document")
     detector = PlainText(required=False, help_text="a detector of the run's start document")
     sample = PlainText(required=False, help_text="part of the sample's name, in any case")
+    find = Texts(
+        serializers.CharField(max_length=MAX_TEXT),
+        required=False,
+        max_length=MAX_TERMS,
+        help_text="as typed on the page of runs: words, `plan:scan`, `yesterday`, `148000-148100`",
+    )
 
 
 class HeaderListParameters(HeaderFilters):
-    repeatable = ("fields",)
+    repeatable = ("find", "fields")
     ordering = serializers.ChoiceField(ORDERINGS, default="-time")
     fields = Texts(  # type: ignore[assignment]
         serializers.CharField(max_length=2000),
@@ -80,7 +90,7 @@ class HeaderListParameters(HeaderFilters):
 
 
 class FacetParameters(HeaderFilters):
-    repeatable = ("fields",)
+    repeatable = ("find", "fields")
     fields = Texts(  # type: ignore[assignment]
         serializers.CharField(max_length=2000),
         help_text="comma-separated paths, or repeated: plan_name, catalog, proposal, …",
@@ -154,6 +164,10 @@ class Chosen:
     def facet(self, path: str) -> list[tuple[Scalar, int]]:
         return self.runs.facet(self.wanted, path, self.query)
 
+    def sums(self, width: int) -> Sums:
+        """With the number of runs in each span of so many seconds."""
+        return self.runs.sums(self.wanted, self.query, width)
+
     def page(
         self,
         size: int,
@@ -188,7 +202,21 @@ def chosen_runs(request: Request, given: Mapping[str, Any]) -> Chosen:
     """What checked filters select of what the caller may read."""
     catalogs = [catalog for catalog in settings.CATALOGS if _is_chosen(catalog, given)]
     query, wanted = parse_query(given.get("query", "{}")), wanted_of(catalogs, given)
-    return Chosen(IndexedRuns.of(catalogs, access_for(request)), wanted, query)
+    terms = terms_given(given)
+    runs = IndexedRuns.of(catalogs, access_for(request))
+    try:
+        wanted = found_by(terms, wanted, runs.listing, catalogs, request.user)
+    except FindError as error:
+        raise Problem(400, f"find: {error}") from None
+    return Chosen(runs, wanted, query)
+
+
+def terms_given(given: Mapping[str, Any]) -> list[Term]:
+    """What was typed to find runs. Problem (400) if it cannot be meant."""
+    try:
+        return terms_of(given.get("find", ()))
+    except FindError as error:
+        raise Problem(400, f"find: {error}") from None
 
 
 def page_of(name: str, request: Request, given: Mapping[str, Any], chosen: Chosen) -> Page:

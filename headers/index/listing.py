@@ -214,6 +214,10 @@ class Listing:
                 counts[type(value), value] += count
         return most_frequent(counts)
 
+    def rows(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
+        """Of those wanted, for other sums; each run is in one of the querysets."""
+        return self._parts_of(wanted)
+
     # -- how -------------------------------------------------------------------------------
 
     @cached_property

@@ -23,6 +23,7 @@ from headers.index.listing import Entry, IndexPlace, Listing, Wanted, indexed_pa
 from headers.index.repositories import Documents
 from headers.index.rule import Proposals
 from headers.index.store import remove_rows
+from headers.index.sums import Sums, sums_among, sums_of
 from headers.mongo import CatalogUnavailable
 from headers.queries import Query
 from headers.repositories import ALL, Run, Runs
@@ -152,6 +153,15 @@ class IndexedRuns:
                 return self.listing.facet(wanted, path)
         return self.listing.facet_among(
             (entry.key for entries in self._matching(wanted, query) for entry in entries), path
+        )
+
+    def sums(self, wanted: Wanted, query: Query, width: int) -> Sums:
+        """How many runs, events and seconds, and how many runs in each `width` seconds."""
+        if query == ALL:
+            with phase("index"):
+                return sums_of(self.listing, wanted, width)
+        return sums_among(
+            (entry.key for entries in self._matching(wanted, query) for entry in entries), width
         )
 
     # -- how -------------------------------------------------------------------------------
