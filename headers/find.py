@@ -48,7 +48,14 @@ _TERM = re.compile(
 
 
 class FindError(ValueError):
-    """A term that cannot be meant; the message says what to type instead."""
+    """A term that cannot be meant; the message says what to type instead.
+
+    `term` is as it was typed; empty where no single one is at fault.
+    """
+
+    def __init__(self, message: str, term: str = "") -> None:
+        super().__init__(f"{term}: {message}" if term else message)
+        self.term = term
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def _terms(text: str) -> Iterator[Term]:
             value = (found["whole"] if whole else found["value"]).strip()
             kind = FIELDS[found["field"].lower()]
             if not value:
-                raise FindError(f"{typed}: say which one right behind the colon.")
+                raise FindError("say which one right behind the colon.", typed)
             yield Term(kind, value, typed, whole)
         elif found["days"]:
             yield Term("days", found["days"], typed)
@@ -109,7 +116,7 @@ def scan_ids(term: Term) -> tuple[int, int]:
     """The first and the last scan id. FindError if the value is none."""
     found = _SCANS.fullmatch(term.value)
     if found is None:
-        raise FindError(f"{term.text}: use scan:148000 or scan:148000-148100.")
+        raise FindError("use scan:148000 or scan:148000-148100.", term.text)
     ends = int(found[1]), int(found[2] or found[1])
     return min(ends), max(ends)
 
@@ -127,8 +134,9 @@ def times_of(term: Term, zone: ZoneInfo, now: float) -> tuple[float | None, floa
         return _bounds(re.sub(r"\s+", " ", term.value.lower()), zone, now)
     except (ValueError, OverflowError):
         raise FindError(
-            f"{term.text}: use today, yesterday, last night, this week, last 3 days, this beam "
-            "time, 2026-07, 2026-07-04 or 2026-07-01..2026-07-04."
+            "use today, yesterday, last night, this week, last 3 days, this beam time, "
+            "2026-07, 2026-07-04 or 2026-07-01..2026-07-04.",
+            term.text,
         ) from None
 
 

@@ -18,7 +18,7 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText, Texts, by_get_or_post, named
 from broker_site.problems import Problem
 from headers.catalogs import Catalog
-from headers.find import MAX_TERMS, MAX_TEXT, FindError, Term, terms_of
+from headers.find import MAX_TERMS, MAX_TEXT, FindError, terms_of
 from headers.index.listing import ORDERINGS, Scalar, Wanted
 from headers.index.runs import IndexedRuns
 from headers.index.sums import Sums
@@ -164,9 +164,9 @@ class Chosen:
     def facet(self, path: str) -> list[tuple[Scalar, int]]:
         return self.runs.facet(self.wanted, path, self.query)
 
-    def sums(self, width: int) -> Sums:
-        """With the number of runs in each span of so many seconds."""
-        return self.runs.sums(self.wanted, self.query, width)
+    def sums(self, width: int, offset: float) -> Sums:
+        """With the number of runs in each span of so many seconds, see `Sums`."""
+        return self.runs.sums(self.wanted, self.query, Sums(width, offset))
 
     def page(
         self,
@@ -202,21 +202,13 @@ def chosen_runs(request: Request, given: Mapping[str, Any]) -> Chosen:
     """What checked filters select of what the caller may read."""
     catalogs = [catalog for catalog in settings.CATALOGS if _is_chosen(catalog, given)]
     query, wanted = parse_query(given.get("query", "{}")), wanted_of(catalogs, given)
-    terms = terms_given(given)
     runs = IndexedRuns.of(catalogs, access_for(request))
     try:
+        terms = terms_of(given.get("find", ()))
         wanted = found_by(terms, wanted, runs.listing, catalogs, request.user)
     except FindError as error:
-        raise Problem(400, f"find: {error}") from None
+        raise Problem(400, f"find: {error}", term=error.term) from None
     return Chosen(runs, wanted, query)
-
-
-def terms_given(given: Mapping[str, Any]) -> list[Term]:
-    """What was typed to find runs. Problem (400) if it cannot be meant."""
-    try:
-        return terms_of(given.get("find", ()))
-    except FindError as error:
-        raise Problem(400, f"find: {error}") from None
 
 
 def page_of(name: str, request: Request, given: Mapping[str, Any], chosen: Chosen) -> Page:

@@ -1,47 +1,28 @@
-"""The pages for people: runs, and one run. They ask what the API asks, by the same functions."""
+"""What all pages share, and the page of one run: they ask what the API asks, by its functions."""
 
 import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.conf import settings
-from django.http import HttpResponse, QueryDict
+from django.http import HttpResponse
 from django.shortcuts import render
 from django.urls import reverse
-from django.utils.http import urlencode
-from rest_framework import serializers
 from rest_framework.renderers import TemplateHTMLRenderer
 from rest_framework.request import Request
 
 from broker_site.problems import Problem, as_problem
-from headers import lists, views
+from headers import views
 from headers.descriptors import Descriptor, as_mapping
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
 from headers.metadata_tree import tree
 from headers.plotting import BASELINE, field_kind, holds_text, is_undescribed, plot_plan
 from headers.repositories import Run, any_event, newest_event_time
-from headers.selection import EXIT_STATUSES
 from headers.streams import uids_of
 from headers.summaries import label, summarize
 from headers.view_state import ViewState
-from policies.audit import record_read
 from policies.authentication import BrowserAuthentication
 from policies.readers import readers_of
-
-FACETS = {
-    "plan_name": ("Plan", ("plan_name",)),
-    "proposal": ("Proposal", ("proposal",)),
-    "sample": ("Sample", ("sample", "sample.name")),
-    "catalog": ("Catalog", ("catalog",)),
-}
-"""parameter → its title and the paths it is counted by"""
-FACET_VALUES = 8
-PAGE_SIZE = 50
-
-
-class RunListPageParameters(lists.HeaderListParameters):
-    page_size = serializers.IntegerField(min_value=1, max_value=200, default=PAGE_SIZE)
 
 
 class PageView(views.RunView):
@@ -73,34 +54,6 @@ class PageView(views.RunView):
         return self.page("error.html", {"problem": problem}, problem.status)
 
 
-class RunListPage(PageView):
-    def get(self, request: Request) -> HttpResponse:
-        """Runs, newest first, with filters."""
-        filters = filled_in(request.query_params)
-        return self.page("runs/list.html", _form(filters) | _listed(request, filters))
-
-    def problem_page(self, problem: Problem) -> HttpResponse:
-        """What is wrong with a filter is said beside the filters as they were given."""
-        shown = {"problem": problem, "errors": problem.extra.get("errors", {})}
-        form = _form(filled_in(self.request.query_params))
-        return self.page("runs/list.html", form | shown, problem.status)
-
-
-class RunFacetsPage(PageView):
-    def get(self, request: Request) -> HttpResponse:
-        """How many of the selected runs have which plan, proposal, …; a part of the list's page."""
-        filters = filled_in(request.query_params)
-        given = RunListPageParameters.checked(filters)
-        chosen = lists.chosen_runs(request, given)
-        facets = [
-            {"title": title, "values": _facet(chosen, name, paths, filters)}
-            for name, (title, paths) in FACETS.items()
-        ]
-        counted = {"fields": [path for _, paths in FACETS.values() for path in paths]}
-        record_read(request._request, [], status=200, result="facets", details=counted)
-        return self.page("runs/facets.html", {"facets": facets})
-
-
 class RunDetailPage(PageView):
     def get(self, request: Request, key: str) -> HttpResponse:
         """One run: what it is, its streams with plots and images, downloads and metadata."""
@@ -129,92 +82,6 @@ class RunDetailPage(PageView):
             ],
         }
         return self.page("runs/run.html", context)
-
-
-# -- the list ------------------------------------------------------------------------------
-
-
-def filled_in(given: QueryDict) -> QueryDict:
-    """Without the empty fields that a browser sends of a form."""
-    filters = given.copy()
-    for name in [name for name, values in given.lists() if not any(values)]:
-        del filters[name]
-    return filters
-
-
-def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
-    given = RunListPageParameters.checked(filters)
-    chosen = lists.chosen_runs(request, given)
-    found = lists.page_of("runs page", request, given, chosen)
-    return {
-        "runs": [summarize(run) for run in found.runs],
-        "older": _link(filters, cursor=found.next),
-        "newer": _link(filters, cursor=found.previous),
-        **lists.missing(chosen.runs),
-        "newest_first": given["ordering"] == "-time",
-        "live_address": _live_address(given),
-    }
-
-
-def _live_address(given: Mapping[str, Any]) -> str | None:
-    """Where the runs are told of that come into this page; None for a page that gets none."""
-    if "cursor" in given or given["ordering"] != "-time":
-        return None
-    filters = {n: v for n, v in given.items() if n not in ("ordering", "page_size")}
-    return f"{reverse('header-live')}?{urlencode(filters)}"
-
-
-def _form(filters: QueryDict) -> dict[str, Any]:
-    """What the form of filters shows again."""
-    values = _texts(filters)
-    chosen = {name: value for name, value in values.items() if name not in ("cursor", "page_size")}
-    return {
-        "filters": values,
-        "chosen": chosen,
-        "is_filtered": bool(set(chosen) - {"ordering"}),
-        "query_string": urlencode(chosen),
-        "turned": _link(filters, ordering="time" if chosen.get("ordering") != "time" else None),
-        "catalogs": settings.CATALOGS,
-        "beamlines": sorted({catalog.beamline for catalog in settings.CATALOGS}),
-        "exit_statuses": EXIT_STATUSES,
-    }
-
-
-def _link(filters: QueryDict, **changes: str | None) -> str | None:
-    """The list with these parameters changed; None for a page that does not exist."""
-    if changes.get("cursor", "") is None:
-        return None
-    values = {k: v for k, v in _texts(filters).items() if k != "cursor"} | changes
-    query = urlencode({name: value for name, value in values.items() if value is not None})
-    return f"{reverse('runs')}?{query}" if query else reverse("runs")
-
-
-def _texts(filters: QueryDict) -> dict[str, str]:
-    return {name: str(value) for name, value in filters.items()}
-
-
-def _facet(
-    chosen: lists.Chosen,
-    name: str,
-    paths: tuple[str, ...],
-    filters: QueryDict,
-) -> list[dict[str, Any]]:
-    counted = [
-        (value, count)
-        for path in paths
-        for value, count in chosen.facet(path)
-        if isinstance(value, str) and value
-    ]
-    picked = filters.get(name)
-    return [
-        {
-            "label": value,
-            "count": count,
-            "chosen": value == picked,
-            "url": _link(filters, **{name: None if value == picked else value}),
-        }
-        for value, count in sorted(counted, key=lambda item: -item[1])[:FACET_VALUES]
-    ]
 
 
 # -- one run -------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def _values_at(path: str) -> Callable[[Term], Q]:
     def condition(term: Term) -> Q:
         names = values_with(path, term.value)
         if names is None:
-            raise FindError(f"{term.text}: too many names have this in them; type more of it.")
+            raise FindError("too many names have this in them; type more of it.", term.text)
         if term.whole:
             whole = term.value.casefold()
             names = [name for name in names if str(json.loads(name)).casefold() == whole]
@@ -95,7 +95,7 @@ def _values_at(path: str) -> Callable[[Term], Q]:
 def _status(term: Term) -> Q:
     status = STATUSES.get(term.value.lower())
     if status is None:
-        raise FindError(f"{term.text}: use success, fail, abort or open.")
+        raise FindError("use success, fail, abort or open.", term.text)
     return Q(exit_status=status)
 
 
@@ -123,7 +123,7 @@ def _catalogs(terms: Iterable[Term], catalogs: Sequence[Catalog]) -> Q:
         names = [c.name for c in catalogs if part in f"{c.name}\n{c.title}".casefold()]
         if not names:
             known = ", ".join(catalog.name for catalog in catalogs)
-            raise FindError(f"{term.text}: there are {known}.")
+            raise FindError(f"there are {known}.", term.text)
         found |= Q(catalog__in=names)
     return found
 

@@ -155,13 +155,13 @@ class IndexedRuns:
             (entry.key for entries in self._matching(wanted, query) for entry in entries), path
         )
 
-    def sums(self, wanted: Wanted, query: Query, width: int) -> Sums:
-        """How many runs, events and seconds, and how many runs in each `width` seconds."""
+    def sums(self, wanted: Wanted, query: Query, sums: Sums) -> Sums:
+        """How many runs, events and seconds, and how many runs in each span, added to `sums`."""
         if query == ALL:
             with phase("index"):
-                return sums_of(self.listing, wanted, width)
+                return sums_of(self.listing, wanted, sums)
         return sums_among(
-            (entry.key for entries in self._matching(wanted, query) for entry in entries), width
+            (entry.key for entries in self._matching(wanted, query) for entry in entries), sums
         )
 
     # -- how -------------------------------------------------------------------------------

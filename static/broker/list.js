@@ -1,6 +1,7 @@
 // The newest page of the list tells of runs that begin, and of those on it that end.
 import htmx from "htmx.org";
 import { follow } from "./follow.js";
+import { brush } from "./histogram.js";
 
 const news = document.getElementById("news");
 const begun = new Set();
@@ -30,5 +31,28 @@ const again = () => {
 news.querySelector("button").addEventListener("click", () => {
   htmx.ajax("GET", location.href, { target: "#results", select: "#results", swap: "outerHTML" });
 });
-document.addEventListener("htmx:after:swap", again);
+
+/** What is wrong is said at the field that it is about, where that is to be seen. */
+function placeErrors() {
+  const exact = document.getElementById("exact");
+  for (const old of exact.querySelectorAll(".error-text")) old.remove();
+  for (const field of document.querySelectorAll("#filter-form [name], #exact [name]")) field.removeAttribute("aria-invalid");
+  for (const error of document.querySelectorAll("#filter-errors [data-field]")) {
+    const field = document.querySelector(`[name="${CSS.escape(error.dataset.field)}"]:not([type=hidden])`);
+    field?.setAttribute("aria-invalid", "true");
+    if (!field || !exact.contains(field)) continue;
+    exact.open = true;
+    field.closest(".field")?.append(error.cloneNode(true));
+  }
+}
+
+const settle = () => {
+  placeErrors();
+  brush(document.querySelector(".bars"));
+};
+document.addEventListener("htmx:after:swap", () => {
+  again();
+  settle();
+});
 again();
+settle();

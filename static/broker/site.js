@@ -18,7 +18,9 @@ for (const button of document.querySelectorAll("[data-toggle]")) {
 document.addEventListener("htmx:config:request", (event) => {
   const { request } = event.detail.ctx;
   if (!(request.body instanceof FormData)) return;
-  for (const [name, value] of [...request.body]) if (value === "") request.body.delete(name);
+  const filled = new FormData();
+  for (const [name, value] of request.body) if (value !== "") filled.append(name, value);
+  request.body = filled;
 });
 
 for (const form of document.querySelectorAll("#filter-form, [data-drop-empty]")) {

@@ -15,6 +15,7 @@ PAGES: dict[str, tuple[str | None, str, str]] = {
     "runs": ("alice", "/runs/", ""),
     "runs-public": (None, "/runs/", ""),
     "runs-empty": ("alice", "/runs/?plan_name=none", ""),
+    "runs-filtered": ("alice", "/runs/?find=scan&find=sample:fe&exit_status=success", ""),
     "scan": (None, f"/runs/{CSX['public']}/", ""),
     "map": ("alice", "/runs/{}/", MAPS),
     "frames": ("alice", "/runs/{}/", f"catalog=csx&{FRAMES}"),
@@ -138,7 +139,7 @@ def test_the_list_can_be_walked_with_the_keyboard(visit: Visit) -> None:
     assert person.page.evaluate("document.activeElement.textContent") == "Skip to content"
     person.page.keyboard.press("Enter")
     assert person.page.evaluate("document.activeElement.id") == "content"
-    person.page.get_by_label("Plan").focus()
+    person.page.get_by_label("Find runs").focus()
     person.page.keyboard.type("scan")
     person.page.keyboard.press("Enter")
     person.page.wait_for_load_state("networkidle")

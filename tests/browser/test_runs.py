@@ -8,18 +8,18 @@ from playwright.sync_api import expect
 from demo.load import manifest
 from tests.browser.conftest import Visit
 
-ROWS = ".runs tbody tr"
+ROWS = ".runs tbody tr[data-uid]"
 
 
 def test_a_visitor_finds_public_runs_and_a_member_their_own(visit: Visit) -> None:
     public = visit(None)
     public.open("/")
     assert public.page.url.endswith("/runs/")
-    seen = public.page.locator(".runs td:nth-child(4)").all_inner_texts()
+    seen = public.page.locator(".runs td.c-proposal").all_inner_texts()
     assert set(seen) == {"312000"}
     alice = visit("alice")
     alice.open("/runs/")
-    seen = alice.page.locator(".runs td:nth-child(4)").all_inner_texts()
+    seen = alice.page.locator(".runs td.c-proposal").all_inner_texts()
     assert set(seen) == {"310000", "310002", "312000"}
 
 
@@ -34,6 +34,7 @@ def test_the_list_is_the_api_list(visit: Visit) -> None:
 def test_filters_apply_while_typing_and_are_in_the_address(visit: Visit) -> None:
     alice = visit("alice")
     alice.open("/runs/")
+    alice.page.get_by_text("Exact filters").click()
     alice.page.get_by_label("Plan").press_sequentially("grid_scan")
     alice.page.wait_for_url(re.compile(r"/runs/\?plan_name=grid_scan$"))
     titles = alice.page.locator(".runs a.what")
@@ -49,7 +50,7 @@ def test_a_sample_is_found_by_its_text_and_by_its_name(visit: Visit) -> None:
     dan = visit("dan")
     for sample in ("Si grating", "FeGd-0413"):
         dan.open(f"/runs/?sample={sample}")
-        samples = set(dan.page.locator(".runs td:nth-child(3)").all_inner_texts())
+        samples = set(dan.page.locator(".runs td.c-sample").all_inner_texts())
         assert samples & {sample}
         assert samples <= {sample, "none"}
 
@@ -97,21 +98,102 @@ def test_open_and_failed_runs_are_marked(visit: Visit) -> None:
 @pytest.mark.parametrize(
     ("query", "told"),
     [
-        ("scan_id=abc", "scan_id: A valid integer is required."),
-        ("since=yesterday", "since: 'yesterday' is not a time"),
-        ('query={"$where": "1"}', "query:"),
+        ("scan_id=abc", "A valid integer is required."),
+        ("since=yesterday", "'yesterday' is not a time"),
+        ('query={"$where": "1"}', "$where"),
         ("no_such_thing=1", "is unknown"),
+        ("find=status:good", "status:good: use success, fail, abort or open."),
     ],
 )
-def test_a_wrong_filter_is_explained_beside_the_filters(
+def test_a_wrong_filter_is_explained_at_its_field_while_the_list_stays(
     query: str, told: str, visit: Visit
 ) -> None:
     alice = visit("alice")
-    alice.open(f"/runs/?{query}")
-    expect(alice.page.get_by_role("alert")).to_contain_text(told)
-    expect(alice.page.get_by_role("button", name="Filter", exact=True)).to_be_visible()
+    alice.open(f"/runs/?{query}&plan_name=grid_scan")
+    expect(alice.page.locator("#filter-errors [role=alert]")).to_contain_text(told)
+    name = query.partition("=")[0]
+    field = alice.page.locator(f"[name={name}]:not([type=hidden])")
+    if name != "no_such_thing":
+        expect(field).to_have_attribute("aria-invalid", "true")
+        expect(field).to_be_visible()
+    titles = alice.page.locator(".runs a.what").all_inner_texts()
+    assert titles
+    assert all("grid_scan" in title for title in titles)
     assert len(alice.errors) == 1
     assert "400" in alice.errors.pop()
+
+
+def test_what_is_typed_finds_runs_and_becomes_a_filter_to_take_away(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/")
+    alice.page.get_by_label("Find runs").press_sequentially("GRID sample:fegd")
+    alice.page.wait_for_url(re.compile(r"find=GRID\+sample"))
+    expected = alice.api("/api/v1/headers/?find=GRID&find=sample:fegd")["results"]
+    expect(alice.page.locator(ROWS)).to_have_count(len(expected))
+    alice.page.keyboard.press("Enter")
+    filters = alice.page.get_by_role("list", name="Filters in force")
+    expect(filters.get_by_role("listitem")).to_have_text(
+        [re.compile("GRID"), re.compile("sample:fegd"), "Clear all"]
+    )
+    assert alice.page.get_by_label("Find runs").input_value() == ""
+    filters.get_by_role("link", name="sample:fegd").click()
+    more = alice.api("/api/v1/headers/?find=GRID")["results"]
+    expect(alice.page.locator(ROWS)).to_have_count(len(more))
+    assert alice.page.url.endswith("/runs/?find=GRID")
+
+
+def test_nothing_found_says_without_which_filter_there_are_how_many(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/?find=grid&find=plan:count&exit_status=success")
+    count = alice.api("/api/v1/headers/count/?find=plan:count&exit_status=success")["count"]
+    assert count
+    line = alice.page.locator(".without li", has_text="grid")
+    expect(line).to_contain_text(f"there are {count} runs")
+    line.get_by_role("link").click()
+    expect(alice.page.locator(ROWS)).to_have_count(count)
+
+
+def test_bars_over_time_count_runs_and_filter_by_keyboard_and_by_pointer(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/?proposal=310000")
+    bars = alice.page.locator(".bars a")
+    expect(bars.first).to_be_attached()
+    total = alice.api("/api/v1/headers/count/?proposal=310000")["count"]
+    expect(alice.page.locator(".totals strong")).to_have_text(str(total))
+    labels = bars.evaluate_all("all => all.map(bar => bar.getAttribute('aria-label'))")
+    counts = [int(label.split(": ")[1].split()[0]) for label in labels]
+    assert sum(counts) == total
+    spans = bars.evaluate_all("all => all.map(bar => [bar.dataset.since, bar.dataset.until])")
+    for (since, until), count in zip(spans, counts, strict=True):
+        query = f"proposal=310000&since={since}&until={until}"
+        assert alice.api(f"/api/v1/headers/count/?{query}")["count"] == count
+    bars.last.focus()
+    alice.page.keyboard.press("Shift+ArrowLeft")
+    alice.page.keyboard.press("Enter")
+    alice.page.wait_for_url(lambda url: f"since={spans[-2][0]}" in url and spans[-1][1] in url)
+    expect(alice.page.locator(ROWS)).to_have_count(sum(counts[-2:]))
+    alice.page.go_back()
+    box = alice.page.locator(".bars").bounding_box()
+    assert box is not None
+    alice.page.mouse.move(box["x"] + 2, box["y"] + 20)
+    alice.page.mouse.down()
+    alice.page.mouse.move(box["x"] + box["width"] - 2, box["y"] + 20)
+    alice.page.mouse.up()
+    alice.page.wait_for_url(lambda url: f"since={spans[0][0]}" in url and spans[-1][1] in url)
+    expect(alice.page.locator(ROWS)).to_have_count(total)
+
+
+def test_a_value_of_a_facet_stands_there_once_and_leads_to_as_many_runs(visit: Visit) -> None:
+    dan = visit("dan")
+    dan.open("/runs/")
+    samples = dan.page.locator(".facet", has=dan.page.get_by_role("heading", name="Sample"))
+    expect(samples).to_be_visible()
+    counted = [text.split("\n") for text in samples.locator("a").all_inner_texts()]
+    assert len({name for name, _ in counted}) == len(counted)
+    for name, count in counted[:3]:
+        dan.open("/runs/")
+        samples.get_by_role("link", name=f"{name} {count}", exact=True).click()
+        expect(dan.page.locator(ROWS)).to_have_count(int(count))
 
 
 def test_an_empty_list_says_what_to_do(visit: Visit) -> None:
@@ -125,8 +207,15 @@ def test_an_empty_list_says_what_to_do(visit: Visit) -> None:
 def test_the_list_works_without_scripts(visit: Visit) -> None:
     anybody = visit(None, java_script_enabled=False)
     anybody.open("/runs/")
+    anybody.page.get_by_text("Exact filters").click()
     anybody.page.get_by_label("Plan").fill("grid_scan")
     anybody.page.get_by_role("button", name="Filter", exact=True).click()
     titles = anybody.page.locator(".runs a.what").all_inner_texts()
     assert titles
     assert all("grid_scan" in title for title in titles)
+    anybody.page.get_by_label("Find runs").fill("status:failed 1-9")
+    anybody.page.get_by_role("button", name="Find", exact=True).click()
+    expect(anybody.page.get_by_role("heading", name="No runs here")).to_be_visible()
+    anybody.page.get_by_role("link", name="1-9").click()
+    assert "find=status" in anybody.page.url
+    assert "1-9" not in anybody.page.url
