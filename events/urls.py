@@ -1,7 +1,7 @@
 from django.urls import path
 
 from broker_site.routers import ReadingRouter
-from events import array_views, stream_views, table_views, views
+from events import array_views, stream_views, table_views, thumbnail_views, views
 
 router = ReadingRouter()
 router.register("events", views.EventViewSet, basename="event")
@@ -29,4 +29,9 @@ urlpatterns = [
         name="stream-table",
     ),
     path("headers/<str:key>/export/", views.ExportView.as_view(), name="header-export"),
+    path(
+        "headers/<str:key>/thumbnail/",
+        thumbnail_views.ThumbnailView.as_view(),
+        name="header-thumbnail",
+    ),
 ]

@@ -16,6 +16,7 @@ from django.utils.http import urlencode
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem
 from headers import histogram, lists, views
 from headers.chips import Chip, address, changed, chips_of, filled_in, toggled, typed
@@ -36,6 +37,17 @@ FACETS = {
     "catalog": ("Catalog", ("catalog",)),
 }
 """parameter → its title and the paths it is counted by"""
+COLUMNS = {
+    "thumb": "Picture",
+    "began": "Began",
+    "sample": "Sample",
+    "proposal": "Proposal",
+    "catalog": "Catalog",
+    "events": "Events",
+    "took": "Took",
+    "status": "Status",
+}
+"""that people may do without"""
 FACET_VALUES = 8
 PAGE_SIZE = 50
 COUNTED_CHIPS = 8
@@ -92,6 +104,15 @@ class RunFacetsPage(PageView):
         fields = [path for _, paths in FACETS.values() for path in paths]
         record_read(request._request, [], status=200, result="facets", details={"fields": fields})
         return self.page("runs/facets.html", context)
+
+
+class RunPreviewPage(PageView):
+    def get(self, request: Request, key: str) -> HttpResponse:
+        """What a run is, in short; a part of the list's page."""
+        Parameters.of(request)
+        run = self.run(key)
+        context = {"run": run, "row": _row(run), "streams": views.streams(run)}
+        return self.page("runs/preview.html", context)
 
 
 # -- the list ------------------------------------------------------------------------------
@@ -231,6 +252,7 @@ def _form(filters: QueryDict, kept: QueryDict) -> dict[str, Any]:
         "ordering": kept.get("ordering"),
         "query_string": changed(kept).urlencode(),
         "turned": address(changed(kept, ordering="time" if newest_first else None)),
+        "columns": list(COLUMNS.items()),
         "catalogs": settings.CATALOGS,
         "beamlines": sorted({catalog.beamline for catalog in settings.CATALOGS}),
         "exit_statuses": EXIT_STATUSES,

@@ -40,6 +40,7 @@ HIDDEN: dict[str, list[str]] = {
         "/api/v1/headers/{key}/documents/?after=",
         "/api/v1/headers/{key}/documents/?after=x",
     ],
+    "api/v1/headers/<str:key>/thumbnail/": ["/api/v1/headers/{key}/thumbnail/"],
     "api/v1/headers/<str:key>/export/": [
         "/api/v1/headers/{key}/export/?format=h5",
         "/api/v1/headers/{key}/export/?format=ndjson",
@@ -71,6 +72,7 @@ HIDDEN: dict[str, list[str]] = {
         "/runs/no-such-catalog/{scan_id}/",
     ],
     "compare/": ["/compare/?run={key}", "/compare/?run={key}&run=other&mode=waterfall"],
+    "runs/<str:key>/preview/": ["/runs/{key}/preview/"],
     "api/v1/metadata/<path:node>": [
         "/api/v1/metadata/{key}",
         "/api/v1/metadata/all/{key}",
@@ -119,6 +121,8 @@ MANY: dict[str, list[str]] = {
         "/api/v1/headers/?page_size=1",
         "/api/v1/headers/?uid={prefix}",
         "/api/v1/headers/?search=zirconium",
+        "/api/v1/headers/?find=ircon",
+        "/api/v1/headers/?find=beam+time+proposal:{proposal}",
         "/api/v1/headers/?proposal={proposal}",
         "/api/v1/headers/?exit_status=success",
         '/api/v1/headers/?query={{"sample.name": "zirconium"}}',
@@ -135,8 +139,13 @@ MANY: dict[str, list[str]] = {
         "/api/v1/headers/facets/?fields=secret&search=zirconium",
     ],
     "api/v1/headers/live/": ["/api/v1/headers/live/?after=&search=zirconium"],
-    "runs/": ["/runs/", "/runs/?search=zirconium"],
-    "runs/facets/": ["/runs/facets/"],
+    "runs/": [
+        "/runs/",
+        "/runs/?search=zirconium",
+        "/runs/?find=sample:zirc&find=plan:zirc",
+        "/runs/?find=zirconium&find=this+beam+time&exit_status=open",
+    ],
+    "runs/facets/": ["/runs/facets/", "/runs/facets/?find=ircon"],
     "api/v1/metadata/": [
         "/api/v1/metadata/",
         "/api/v1/metadata/all",

@@ -1,7 +1,10 @@
 // The newest page of the list tells of runs that begin, and of those on it that end.
 import htmx from "htmx.org";
 import { follow } from "./follow.js";
+import { pickColumns } from "./columns.js";
 import { brush } from "./histogram.js";
+import { listenToKeys } from "./keys.js";
+import { showPictures } from "./pictures.js";
 
 const news = document.getElementById("news");
 const begun = new Set();
@@ -49,7 +52,13 @@ function placeErrors() {
 const settle = () => {
   placeErrors();
   brush(document.querySelector(".bars"));
+  showPictures();
+  const total = document.querySelector("[data-shown]");
+  const shown = document.querySelectorAll("#results tr[data-uid]").length;
+  if (total) total.textContent = shown ? `${shown} shown of ` : "";
 };
+pickColumns(document.querySelector(".results"));
+listenToKeys();
 document.addEventListener("htmx:after:swap", () => {
   again();
   settle();

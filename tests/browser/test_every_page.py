@@ -45,6 +45,8 @@ BUDGETS = {
     # The run that is taken meanwhile brings its descriptors and events one after the other.
     "newest": (20, 400_000),
     "frames": (20, 1_210_000),
+    # With the pictures of the runs that are seen.
+    **dict.fromkeys(("runs", "runs-public", "runs-filtered"), (40, 600_000)),
     # Django's admin brings its own many small files.
     **dict.fromkeys(("admin", "admin-proposals", "admin-runs"), (30, 500_000)),
 }

@@ -204,6 +204,93 @@ def test_an_empty_list_says_what_to_do(visit: Visit) -> None:
     expect(alice.page.locator(ROWS).first).to_be_visible()
 
 
+def test_pictures_come_when_they_are_seen_and_stay_within_the_access_rule(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.requests.clear()
+    alice.open("/runs/")
+    images = alice.page.locator(".thumb img")
+    expect(images.first).to_have_js_property("complete", True)
+    alice.page.wait_for_function("document.querySelector('.thumb img').naturalWidth > 0")
+    asked = [r.url for r in alice.requests if r.url.endswith("/thumbnail/")]
+    assert 0 < len(asked) < images.count()
+    assert len(set(asked)) == len(asked)
+    images.last.scroll_into_view_if_needed()
+    alice.page.wait_for_function(
+        "[...document.querySelectorAll('.thumb img')].at(-1).naturalWidth > 0"
+    )
+    hidden = visit(None).page.request.get(asked[0])
+    own = alice.page.request.get(asked[0])
+    public = {run["uid"] for run in visit(None).api("/api/v1/headers/?page_size=200")["results"]}
+    assert own.status == 200
+    assert hidden.status == (200 if asked[0].split("/")[-3] in public else 404)
+
+
+def test_the_list_is_walked_and_previewed_by_keys(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/")
+    uids = alice.page.locator(ROWS).evaluate_all("all => all.map(row => row.dataset.uid)")
+    chosen = alice.page.locator(".runs tr.selected")
+    for key, expected in (("j", 0), ("j", 1), ("j", 2), ("k", 1)):
+        alice.page.keyboard.press(key)
+        expect(chosen).to_have_attribute("data-uid", uids[expected])
+    alice.page.keyboard.press("p")
+    pane = alice.page.get_by_role("complementary", name="Preview")
+    run = alice.api(f"/api/v1/headers/{uids[1]}/")
+    expect(pane).to_contain_text(f"{run['start']['plan_name']} #{run['start']['scan_id']}")
+    for stream in run["streams"]:
+        expect(pane).to_contain_text(f"{stream['event_count']:,} event")
+    alice.page.keyboard.press("j")
+    expect(pane.get_by_role("link", name="Open the run")).to_have_attribute(
+        "href", f"/runs/{uids[2]}/"
+    )
+    alice.page.keyboard.press("p")
+    expect(pane).to_be_hidden()
+    alice.page.keyboard.press("?")
+    expect(alice.page.get_by_role("dialog")).to_contain_text("next, previous run")
+    alice.page.keyboard.press("Escape")
+    alice.page.keyboard.press("/")
+    alice.page.keyboard.type("jkp?")
+    assert alice.page.get_by_label("Find runs").input_value() == "jkp?"
+    expect(alice.page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_columns_are_picked_and_remembered(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/")
+    alice.page.get_by_text("Columns", exact=True).click()
+    alice.page.get_by_label("Catalog").last.uncheck()
+    alice.page.reload()
+    expect(alice.page.locator(".runs td.c-catalog").first).to_be_hidden()
+    expect(alice.page.locator(".runs td.c-proposal").first).to_be_visible()
+
+
+def test_days_and_totals_are_those_of_the_api(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/?exit_status=success&page_size=10")
+    rows = alice.page.locator(ROWS)
+    runs = alice.api("/api/v1/headers/?exit_status=success&page_size=200")["results"]
+    expect(alice.page.locator(".totals")).to_contain_text(f"10 shown of {len(runs)} runs")
+    events = sum(sum(run["stop"]["num_events"].values()) for run in runs)
+    expect(alice.page.locator(".totals")).to_contain_text(f"{events:,} events")
+    assert rows.count() == 10
+    days = alice.page.locator(".runs tbody").evaluate_all(
+        "all => all.map(day => [...day.querySelectorAll('time')].map(t => t.dateTime.slice(0, 10)))"
+    )
+    assert all(len(set(day)) == 1 for day in days)
+    assert [day[0] for day in days] == sorted({day[0] for day in days}, reverse=True)
+
+
+def test_one_can_skip_to_the_results(visit: Visit) -> None:
+    anybody = visit(None)
+    anybody.open("/runs/")
+    anybody.page.locator("#content").focus()
+    anybody.page.keyboard.press("Tab")
+    skip = anybody.page.get_by_role("link", name="Skip to results")
+    expect(skip).to_be_focused()
+    anybody.page.keyboard.press("Enter")
+    assert anybody.page.evaluate("document.activeElement.id") == "results"
+
+
 def test_the_list_works_without_scripts(visit: Visit) -> None:
     anybody = visit(None, java_script_enabled=False)
     anybody.open("/runs/")

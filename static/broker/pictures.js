@@ -1,0 +1,34 @@
+// Thumbnails of the list are asked for when they come into view, a few at once.
+
+const AT_ONCE = 4;
+const waiting = [];
+let running = 0;
+
+function next() {
+  while (running < AT_ONCE && waiting.length) {
+    const image = waiting.shift();
+    if (!image.isConnected || !image.dataset.src) continue;
+    running += 1;
+    const done = () => {
+      running -= 1;
+      next();
+    };
+    image.addEventListener("load", done, { once: true });
+    image.addEventListener("error", done, { once: true });
+    image.src = image.dataset.src;
+    delete image.dataset.src;
+  }
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    waiting.push(target);
+  }
+  next();
+});
+
+export function showPictures() {
+  for (const image of document.querySelectorAll("img[data-src]")) seen.observe(image);
+}
