@@ -59,6 +59,7 @@ INSTALLED_APPS = [
     "policies",
     "headers",
     "headers.index",
+    "headers.annotations",
     "events",
     "live",
     "tiled",

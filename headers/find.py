@@ -21,6 +21,8 @@ FIELDS = {
     "motor": "motor",
     "detector": "detector",
     "det": "detector",
+    "tag": "tag",
+    "is": "is",
     "proposal": "proposal",
     "status": "status",
     "catalog": "catalog",

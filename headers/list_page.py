@@ -3,7 +3,7 @@
 import re
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from itertools import groupby
@@ -19,10 +19,12 @@ from rest_framework.request import Request
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem
 from headers import histogram, lists, views
+from headers.annotations.marks import Glance, Person, glances, tag_counts
+from headers.annotations.searches import saved_searches
 from headers.chips import Chip, address, changed, chips_of, filled_in, toggled, typed
 from headers.pages import PageView
 from headers.queries import QueryError
-from headers.repositories import Run
+from headers.repositories import ALL, Run
 from headers.selection import EXIT_STATUSES
 from headers.summaries import STATUSES, Summary, summarize
 from policies.audit import record_read
@@ -68,6 +70,7 @@ class RunListPage(PageView):
         context = _form(filters, kept) | {
             "errors": wrong.errors,
             "mistyped": " ".join(wrong.terms),
+            "saved": saved_searches(request.user),
             **listed,
         }
         return self.page("runs/list.html", context, 400 if wrong.errors else 200)
@@ -93,7 +96,8 @@ class RunFacetsPage(PageView):
             "facets": [
                 {"title": title, "values": _facet(chosen, name, paths, filters)}
                 for name, (title, paths) in FACETS.items()
-            ],
+            ]
+            + [{"title": "Tag", "values": _tags(chosen, filters)}],
             "sums": sums,
             "bars": [
                 (bar, address(changed(filters, since=bar.since, until=bar.until))) for bar in bars
@@ -111,7 +115,7 @@ class RunPreviewPage(PageView):
         """What a run is, in short; a part of the list's page."""
         Parameters.of(request)
         run = self.run(key)
-        context = {"run": run, "row": _row(run), "streams": views.streams(run)}
+        context = {"run": run, "row": _row(run, Glance()), "streams": views.streams(run)}
         return self.page("runs/preview.html", context)
 
 
@@ -125,6 +129,7 @@ class Row:
     summary: Summary
     events: int | None
     """of all streams; None while it is open, or where that is not recorded"""
+    marks: Glance
 
 
 @dataclass
@@ -186,7 +191,7 @@ def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
     by_time = given["ordering"].lstrip("-") == "time"
     return {
         "runs": found.runs,
-        "days": _days([_row(run) for run in found.runs], by_time),
+        "days": _days(_rows(found.runs, request.user), by_time),
         "older": found.next and _page_link(filters, found.next),
         "newer": found.previous and _page_link(filters, found.previous),
         **lists.missing(chosen.runs),
@@ -196,11 +201,16 @@ def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
     }
 
 
-def _row(run: Run) -> Row:
+def _rows(runs: Sequence[Run], person: Person) -> list[Row]:
+    marks = glances(runs, person)
+    return [_row(run, marks.get((run.catalog.name, run.uid or ""), Glance())) for run in runs]
+
+
+def _row(run: Run, marks: Glance) -> Row:
     counts = (run.stop or {}).get("num_events")
     numbers = counts.values() if isinstance(counts, Mapping) else []
     events = sum(number for number in numbers if type(number) is int) if numbers else None
-    return Row(summarize(run), events)
+    return Row(summarize(run), events, marks)
 
 
 def _days(rows: list[Row], by_time: bool) -> list[tuple[date | None, list[Row]]]:
@@ -277,13 +287,26 @@ def _facet(
     return [_facet_value(name, value, filters) | {"count": count} for value, count in most]
 
 
+def _tags(chosen: lists.Chosen, filters: QueryDict) -> list[dict[str, Any]]:
+    """The same of tags; none where documents decide which runs there are."""
+    if chosen.query != ALL:
+        return []
+    counted = tag_counts(chosen.runs.listing, chosen.wanted)[:FACET_VALUES]
+    return [_whole("tag", name, filters) | {"count": count} for name, count in counted]
+
+
+def _whole(field: str, name: str, filters: QueryDict) -> dict[str, Any]:
+    """A value that is typed in quotes: all of a name."""
+    text = f'{field}:"{name}"'
+    is_chosen = text in [term.text for term in typed(filters)]
+    return {"label": name, "chosen": is_chosen, "url": address(toggled(filters, text))}
+
+
 def _facet_value(name: str, value: str, filters: QueryDict) -> dict[str, Any]:
     label = STATUSES.get(value, value) if name == "exit_status" else value
     if name == "sample" and '"' not in value:
         # The parameter finds a part of a name; this one is all of it.
-        text = f'sample:"{value}"'
-        is_chosen = text in [term.text for term in typed(filters)]
-        return {"label": label, "chosen": is_chosen, "url": address(toggled(filters, text))}
+        return _whole(name, value, filters)
     is_chosen = filters.get(name) == value
     url = address(changed(filters, **{name: None if is_chosen else value}))
     return {"label": label, "chosen": is_chosen, "url": url}

@@ -32,7 +32,7 @@ class PageView(views.RunView):
     authentication_classes = (BrowserAuthentication,)
     renderer_classes = (TemplateHTMLRenderer,)
     # What REST framework tells of a route on OPTIONS is for programs and has no page.
-    http_method_names = ("get", "head")
+    http_method_names: Sequence[str] = ("get", "head")
     section = "runs"
 
     def page(self, template: str, context: Mapping[str, Any], status: int = 200) -> HttpResponse:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from django.contrib.auth.models import AnonymousUser
 from django.db.models import F, Q
 from django.utils import timezone
 
+from headers.annotations.marks import Person, starred_by, tagged
 from headers.catalogs import Catalog
 from headers.find import FindError, Term, is_beam_time, scan_ids, times_of
 from headers.index.listing import LAST_LETTER, Entry, Listing, Wanted
@@ -32,7 +32,6 @@ STATUSES = {
 }
 """what is typed → the exit status"""
 NOTHING = Q(pk__in=[])
-Person = User | AnonymousUser
 
 
 def found_by(
@@ -52,6 +51,8 @@ def found_by(
             for term in some:
                 either |= condition(term)
             wanted = replace(wanted, also=wanted.also & either)
+    if any(term.kind == "is" for term in terms):
+        wanted = replace(wanted, also=wanted.also & _is(terms, person))
     if some := [term for term in terms if term.kind == "catalog"]:
         wanted = replace(wanted, also=wanted.also & _catalogs(some, catalogs))
     for term in terms:
@@ -104,6 +105,13 @@ def _scan(term: Term) -> Q:
     return Q(scan_id=first) if first == last else Q(scan_id__gte=first, scan_id__lte=last)
 
 
+def _is(terms: Iterable[Term], person: Person) -> Q:
+    for term in terms:
+        if term.kind == "is" and term.value.lower() != "starred":
+            raise FindError("use is:starred.", term.text)
+    return starred_by(person)
+
+
 _CONDITIONS: Mapping[str, Callable[[Term], Q]] = {
     "plan": _plan,
     "sample": _sample,
@@ -112,6 +120,7 @@ _CONDITIONS: Mapping[str, Callable[[Term], Q]] = {
     "proposal": lambda term: Q(proposal=term.value),
     "status": _status,
     "scan": _scan,
+    "tag": lambda term: tagged(term.value, whole=term.whole),
     "uid": lambda term: Q(uid__gte=term.value, uid__lt=term.value + LAST_LETTER),
 }
 

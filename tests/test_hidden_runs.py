@@ -73,6 +73,10 @@ HIDDEN: dict[str, list[str]] = {
     ],
     "compare/": ["/compare/?run={key}", "/compare/?run={key}&run=other&mode=waterfall"],
     "runs/<str:key>/preview/": ["/runs/{key}/preview/"],
+    "runs/<str:key>/annotations/": ["/runs/{key}/annotations/"],
+    "api/v1/headers/<str:key>/star/": ["/api/v1/headers/{key}/star/"],
+    "api/v1/headers/<str:key>/tags/": ["/api/v1/headers/{key}/tags/"],
+    "api/v1/headers/<str:key>/notes/": ["/api/v1/headers/{key}/notes/"],
     "api/v1/metadata/<path:node>": [
         "/api/v1/metadata/{key}",
         "/api/v1/metadata/all/{key}",
@@ -170,6 +174,7 @@ MANY: dict[str, list[str]] = {
 
 # Routes that tell nothing of runs, and why.
 NO_RUNS: dict[str, str] = {
+    "runs/searches/": "the caller's own searches",
     "api/v1/": "the same for everybody",
     "api/v1/auth/token/": "signs in",
     "api/v1/auth/token/refresh/": "signs in",

@@ -54,6 +54,14 @@ const ACTIONS = {
   "?": () => help.showModal(),
 };
 
+// What is written in the preview is sent without leaving the list.
+pane.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const { target: form, submitter } = event;
+  await fetch(form.action, { method: "POST", body: new FormData(form, submitter), credentials: "same-origin" });
+  await preview(chosen());
+});
+
 const isTyping = (element) => element.closest("input:not([type=checkbox]), textarea, select, [contenteditable], dialog");
 
 export function listenToKeys() {

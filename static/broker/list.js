@@ -57,6 +57,10 @@ const settle = () => {
   const shown = document.querySelectorAll("#results tr[data-uid]").length;
   if (total) total.textContent = shown ? `${shown} shown of ` : "";
 };
+// The filters may have changed since the page came.
+document.querySelector(".saved > form")?.addEventListener("submit", () => {
+  document.getElementById("saved-query").value = location.search.slice(1);
+});
 pickColumns(document.querySelector(".results"));
 listenToKeys();
 document.addEventListener("htmx:after:swap", () => {
