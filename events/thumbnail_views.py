@@ -13,6 +13,7 @@ from events.renderers import offered
 from events.streaming import etag_of, unchanged
 from events.thumbnails import MEDIA_TYPE, thumbnail
 from events.views import EventView
+from headers.schemas import RUN
 
 log = structlog.get_logger(__name__)
 
@@ -26,7 +27,7 @@ _drawing = threading.BoundedSemaphore(2)
 class ThumbnailView(EventView):
     renderer_classes = [offered("svg", MEDIA_TYPE)]
 
-    @extend_schema(parameters=[Parameters], responses={(200, MEDIA_TYPE): str})
+    @extend_schema(parameters=[Parameters], responses={(200, MEDIA_TYPE): str} | RUN)
     def get(self, request: Request, key: str) -> HttpResponseBase:
         """The run at a glance: its map, its first curve or its first frame, as SVG."""
         Parameters.of(request)

@@ -13,6 +13,7 @@ from rest_framework.permissions import SAFE_METHODS
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from broker_site.openapi import answers
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem
 from headers.annotations import marks
@@ -24,6 +25,8 @@ from policies.models import APIToken, User
 from policies.permissions import ReadOnly
 from policies.requests import access_for
 
+NAMED = answers(404, 409)
+"""what routes answer whose key names a run and that do not ask what a caller has already"""
 _CONTROL = re.compile(r'[\x00-\x1f\x7f-\x9f"\u2028\u2029]')
 
 
@@ -66,8 +69,15 @@ class NoteParameters(Parameters):
     id = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
 
 
+class NoteText(serializers.CharField):
+    """Lines as programs end them: browsers send two characters for each end."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(data).replace("\r\n", "\n")
+
+
 class NewNote(serializers.Serializer[object]):
-    text = serializers.CharField(max_length=MAX_NOTE)
+    text = NoteText(max_length=MAX_NOTE)
 
 
 class NewTag(serializers.Serializer[object]):
@@ -109,20 +119,20 @@ class AnnotationView(RunView):
 
 
 class StarView(AnnotationView):
-    @extend_schema(responses=Star)
+    @extend_schema(responses={200: Star} | NAMED)
     def get(self, request: Request, key: str) -> Response:
         """Whether you have starred this run. Nobody else sees that."""
         Parameters.of(request)
         return Response({"starred": marks.marks_of(self.run(key), request.user).starred})
 
-    @extend_schema(request=None, responses=Star)
+    @extend_schema(request=None, responses={200: Star} | NAMED)
     def put(self, request: Request, key: str) -> Response:
         """Stars the run."""
         Parameters.of(request)
         marks.set_star(self.run(key), _writer(request), True)
         return Response({"starred": True})
 
-    @extend_schema(request=None, responses=Star)
+    @extend_schema(request=None, responses={200: Star} | NAMED)
     def delete(self, request: Request, key: str) -> Response:
         """Takes your star away."""
         Parameters.of(request)
@@ -131,13 +141,13 @@ class StarView(AnnotationView):
 
 
 class TagsView(AnnotationView):
-    @extend_schema(responses=Tags)
+    @extend_schema(responses={200: Tags} | NAMED)
     def get(self, request: Request, key: str) -> Response:
         """The tags of the run."""
         Parameters.of(request)
         return self._answer(self.run(key))
 
-    @extend_schema(request=NewTag, responses={201: Tags})
+    @extend_schema(request=NewTag, responses={201: Tags} | NAMED)
     def post(self, request: Request, key: str) -> Response:
         """Tags the run, for all who may read it."""
         run = self.run(key)
@@ -145,7 +155,7 @@ class TagsView(AnnotationView):
         marks.add_tag(run, _writer(request), access_for(request), name)
         return self._answer(run, 201)
 
-    @extend_schema(parameters=[TagParameters], request=None, responses=Tags)
+    @extend_schema(parameters=[TagParameters], request=None, responses={200: Tags} | NAMED)
     def delete(self, request: Request, key: str) -> Response:
         """Takes the tag of this name away."""
         run = self.run(key)
@@ -159,14 +169,14 @@ class TagsView(AnnotationView):
 
 
 class NotesView(AnnotationView):
-    @extend_schema(responses=Notes)
+    @extend_schema(responses={200: Notes} | NAMED)
     def get(self, request: Request, key: str) -> Response:
         """The notes about the run, oldest first."""
         Parameters.of(request)
         found = marks.marks_of(self.run(key), request.user)
         return Response({"notes": Note(found.notes, many=True).data})
 
-    @extend_schema(request=NewNote, responses={201: Note})
+    @extend_schema(request=NewNote, responses={201: Note} | NAMED)
     def post(self, request: Request, key: str) -> Response:
         """Adds a note, a plain text, for all who may read the run."""
         run = self.run(key)
@@ -174,7 +184,7 @@ class NotesView(AnnotationView):
         note = marks.add_note(run, _writer(request), access_for(request), text)
         return Response(Note(note).data, 201)
 
-    @extend_schema(parameters=[NoteParameters], request=None, responses={204: None})
+    @extend_schema(parameters=[NoteParameters], request=None, responses={204: None} | NAMED)
     def delete(self, request: Request, key: str) -> Response:
         """Removes a note of yours."""
         run = self.run(key)

@@ -47,8 +47,8 @@ function close() {
 const ACTIONS = {
   j: () => walk(1),
   k: () => walk(-1),
-  x: () => chosen()?.querySelector("input[name=run]")?.click(),
-  c: () => document.querySelector("[data-compare]")?.click(),
+  x: () => chosen()?.querySelector("input.pick")?.click(),
+  c: () => document.querySelector(".picked-bar a[href]")?.click(),
   p: () => (pane.hidden ? preview(chosen() ?? rows()[0]) : close()),
   "/": () => document.getElementById("f-find").focus(),
   "?": () => help.showModal(),

@@ -54,7 +54,7 @@ def browser(people: People) -> Client:
 
 
 def test_a_note_is_seen_by_who_may_read_the_run(acting_as: Actor, run: str) -> None:
-    number = add_note(acting_as("alice"), run, "  Beam was lost.\nAgain! ")
+    number = add_note(acting_as("alice"), run, "  Beam was lost.\r\nAgain! ")
     for actor in ("alice", "sue", "dan"):
         (note,) = acting_as(actor).get(url(run, "notes")).json()["notes"]
         assert (note["id"], note["author"], note["text"]) == (
