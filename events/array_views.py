@@ -1,7 +1,9 @@
 """The routes that serve one field as an array, of a stream or of one event."""
 
+import math
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -11,11 +13,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from broker_site.connection import while_wanted
 from broker_site.openapi import answers
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem
 from broker_site.timing import phase
-from events.arrays.fields import FieldLayout, NoValue, Unrecorded, field_of
+from events.arrays.fields import ArrayField, FieldLayout, NoValue, Unrecorded, field_of
 from events.arrays.formats import (
     COLOURS,
     FORMATS,
@@ -25,6 +28,7 @@ from events.arrays.formats import (
     UnsupportedArray,
     array_headers,
 )
+from events.arrays.reducing import REDUCTIONS, ReducedField
 from events.arrays.rows import EventRow, Rows, repeats_warning
 from events.arrays.streamed import rows_of
 from events.columns.formats import ENCODERS
@@ -38,6 +42,7 @@ from events.table_views import BetterRoute, StreamView, described, table_address
 from headers.repositories import Run
 from policies.audit import note_runs
 from policies.requests import guarded
+from policies.throttling import ByteBudget
 
 PICTURE_PARAMETERS = ("min", "max", "cmap", "log")
 
@@ -45,6 +50,14 @@ PICTURE_PARAMETERS = ("min", "max", "cmap", "log")
 class ArrayParameters(Parameters):
     slice = serializers.CharField(
         default="", allow_blank=True, max_length=1000, help_text="as numpy takes it: 0:10,::2,5"
+    )
+    reduce = serializers.ChoiceField(
+        list(REDUCTIONS),
+        required=False,
+        help_text="one number an event, of all values of the slice: float64",
+    )
+    mask_above = serializers.FloatField(
+        required=False, help_text="reduce: larger values are left out, as of hot pixels"
     )
     min = serializers.FloatField(required=False, help_text="png: the value that is darkest")
     max = serializers.FloatField(required=False, help_text="png: the value that is brightest")
@@ -67,7 +80,7 @@ class ArrayView(StreamView):
         rows: Rows,
         name: str,
         items: Sequence[Item],
-        picture: Picture,
+        given: dict[str, Any],
     ) -> HttpResponseBase:
         """The slice of the field in the format asked for; its headers only, to HEAD.
 
@@ -80,11 +93,13 @@ class ArrayView(StreamView):
             opened.callback(rows.close)
             with phase("select"):
                 field = field_of(rows, items, settings.RESPONSE_BYTES, head=head)
+                if "reduce" in given:
+                    field = _reduced(request, field, given)
                 headers = _headers(kind, field.layout(), rows)
             if head:
                 return described(kind.media_type, etag, filename, **headers)
             with phase("read"):
-                pieces = started(field.encoded(kind, opened.pop_all(), picture))
+                pieces = started(field.encoded(kind, opened.pop_all(), _picture(given)))
         response = streamed(
             guarded(request, run, pieces), kind.media_type, etag=etag, filename=filename
         )
@@ -133,7 +148,7 @@ class StreamArrayView(ArrayView):
         with phase("select"):
             rows = rows_of(chosen, field)
         name = safe_name(chosen.run.uid, stream, field)
-        return self.answer(chosen.run, etag, rows, name, items, _picture(given))
+        return self.answer(chosen.run, etag, rows, name, items, given)
 
 
 class EventArrayView(ArrayView):
@@ -154,7 +169,7 @@ class EventArrayView(ArrayView):
         if same := unchanged(request, etag):
             return same
         rows, name = EventRow(stream, field, event), safe_name(run.uid, uid, field)
-        return self.answer(run, etag, rows, name, items, _picture(given))
+        return self.answer(run, etag, rows, name, items, given)
 
 
 def _given(request: Request) -> dict[str, Any]:
@@ -163,7 +178,26 @@ def _given(request: Request) -> dict[str, Any]:
         for name in PICTURE_PARAMETERS:
             if name in given:
                 raise Problem(400, f"{name}: is for format=png only.")
+    above = given.get("mask_above")
+    if above is not None and ("reduce" not in given or not math.isfinite(above)):
+        raise Problem(400, "mask_above: a finite number, given together with reduce.")
     return given
+
+
+def _reduced(request: Request, field: ArrayField, given: dict[str, Any]) -> ReducedField:
+    """The field as one number an event. What is read for it counts as if it were sent."""
+    if request.method != "HEAD":
+        budget = ByteBudget(request)
+        budget.check()
+        budget.spend(field.layout().nbytes)
+    return ReducedField(
+        field.data_key,
+        field.cut,
+        field,
+        REDUCTIONS[given["reduce"]],
+        given.get("mask_above"),
+        partial(while_wanted, request._request),
+    )
 
 
 def _headers(kind: ArrayFormat, layout: FieldLayout, rows: Rows) -> dict[str, str]:
@@ -191,4 +225,6 @@ def _as_table(
         raise UnsupportedArray(f"Arrays in files are not served as {format}; ask for npy or h5.")
     if given["slice"]:
         raise Problem(400, f"slice: a table, as {format} is, cannot be sliced; ask for npy.")
+    if "reduce" in given:
+        raise Problem(400, f"reduce: makes no table, as {format} is; ask for npy or json.")
     return BetterRoute(request, table_address(key, stream, field, format))

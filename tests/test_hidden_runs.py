@@ -52,6 +52,8 @@ HIDDEN: dict[str, list[str]] = {
     "api/v1/headers/<str:key>/streams/<path:stream>/data/<path:field>/": [
         "/api/v1/headers/{key}/streams/{stream}/data/{field}/",
         "/api/v1/headers/{key}/streams/{stream}/data/{field}/?slice=0:1&format=json",
+        "/api/v1/headers/{key}/streams/{stream}/data/{field}/?slice=0:1&reduce=sum",
+        "/api/v1/headers/{key}/streams/{stream}/data/{field}/?reduce=max&mask_above=1",
         "/api/v1/headers/{key}/streams/{stream}/data/{field}/?slice=nonsense",
         "/api/v1/headers/{key}/streams/{stream}/data/no-such-field/",
     ],
@@ -63,6 +65,7 @@ HIDDEN: dict[str, list[str]] = {
     ],
     "api/v1/events/<str:uid>/data/<path:field>/": [
         "/api/v1/events/{event}/data/{field}/",
+        "/api/v1/events/{event}/data/{field}/?reduce=mean",
         "/api/v1/events/{event}/data/no-such-field/",
     ],
     "runs/<str:key>/": ["/runs/{key}/", "/runs/{key}/?y={field}&scale=log"],

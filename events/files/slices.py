@@ -37,8 +37,8 @@ class OverBudget(ValueError):
 
     def __init__(self, shape: tuple[int, ...], nbytes: int, budget: int, suggestion: str) -> None:
         super().__init__(
-            f"The answer would be {list(shape)}, {nbytes} bytes; at most {budget} bytes are "
-            f"served. Ask for less, for example slice={suggestion}"
+            f"The slice is {list(shape)}, {nbytes} bytes; at most {budget} bytes are read at "
+            f"once. Ask for less, for example slice={suggestion}"
         )
         self.shape, self.nbytes, self.budget = shape, nbytes, budget
         self.suggestion = suggestion

@@ -144,6 +144,7 @@ RECORDED_AS = {
     "headers/{uid}/streams/": ONE,
     "headers/{uid}/streams/primary/table/": ONE,
     "headers/{uid}/streams/primary/data/det/": ONE,
+    "headers/{uid}/streams/primary/data/det/?reduce=sum": ONE,
     "headers/{uid}/documents/": ONE,
     "headers/{uid}/documents/?after=": ONE,
     "headers/{uid}/export/": ONE,
