@@ -1,10 +1,13 @@
 """Pins and lock files agree, and name all that an installation needs."""
 
+import ast
 import re
-from importlib.metadata import PackageNotFoundError, requires
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -55,6 +58,34 @@ def test_what_a_pinned_package_needs_is_pinned_too(name: str) -> None:
         if canonicalize_name(requirement.name) not in pinned
     }
     assert missing == set()
+
+
+def test_what_the_service_imports_is_pinned_for_it() -> None:
+    """What is there for tests alone is not there where the service runs."""
+    pinned = pins("requirements") | pins("requirements-ldap") | pins("requirements-saml")
+    packages = packages_distributions()
+    imported = {(name, file) for file in _sources() for name in _imported(file)}
+    assert {name for name, _ in imported} >= {"django", "pymongo", "numpy"}
+    missing = {
+        f"{file} imports {name}"
+        for name, file in imported
+        if name in packages and not {canonicalize_name(p) for p in packages[name]} & pinned.keys()
+    }
+    assert missing == set()
+
+
+def _sources() -> Iterator[Path]:
+    for app in sorted({name.partition(".")[0] for name in settings.INSTALLED_APPS}):
+        yield from (ROOT / app).glob("**/*.py")
+    yield from (ROOT / "broker_site").glob("**/*.py")
+
+
+def _imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield (node.module or "").partition(".")[0]
 
 
 def _needs(package: str) -> list[Requirement]:
