@@ -161,8 +161,9 @@ class Chosen:
     def count(self) -> int:
         return self.runs.count(self.wanted, self.query)
 
-    def facet(self, path: str) -> list[tuple[Scalar, int]]:
-        return self.runs.facet(self.wanted, path, self.query)
+    def facet(self, path: str, every: int | None = None) -> list[tuple[Scalar, int]]:
+        """every: give all values, of at most so many; TooManyValues if there are more."""
+        return self.runs.facet(self.wanted, path, self.query, every)
 
     def sums(self, width: int, offset: float) -> Sums:
         """With the number of runs in each span of so many seconds, see `Sums`."""

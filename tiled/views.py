@@ -32,7 +32,7 @@ from events.stream import NoSuchName
 from events.streaming import etag_of, started, streamed, unchanged
 from events.views import FILLED_BYTES, EventView, whole_run
 from headers.finding import MAX_NEWEST, RunFinder
-from headers.index.listing import Wanted
+from headers.index.listing import TooManyValues, Wanted
 from headers.index.runs import IndexedRuns
 from headers.lists import Chosen
 from headers.paging import Page
@@ -82,6 +82,8 @@ from tiled.tables import HeldTable, Table
 MAX_PAGE = 300
 DEFAULT_PAGE = 100
 MAX_ROWS = 1_000_000
+MAX_DISTINCT = 100_000
+"""values of one key"""
 HDF5 = ("h5", "hdf5", "application/x-hdf5")
 EVERY = "all"
 EVERY_V3 = "all_v3"
@@ -368,7 +370,11 @@ class DistinctView(NodeView):
 
 
 def _values(chosen: Chosen, key: str, counts: bool) -> list[dict[str, Any]]:
-    found = chosen.facet(field_path(key, "metadata"))
+    try:
+        found = chosen.facet(field_path(key, "metadata"), every=MAX_DISTINCT)
+    except TooManyValues:
+        detail = f"{key} has more than {MAX_DISTINCT} values; search for fewer runs first."
+        raise Problem(413, detail) from None
     return [{"value": value, "count": count if counts else None} for value, count in found]
 
 

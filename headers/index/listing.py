@@ -46,6 +46,30 @@ class Unindexed(Func):
         return self.as_sql(compiler, connection, template="+%(expressions)s", **extra)
 
 
+class TooManyValues(Exception):
+    """All values were asked for, and there are more than that many."""
+
+
+class ValueCounts:
+    """How many runs have each value. True and 1, equal in Python, are two in a document."""
+
+    def __init__(self, every: int | None = None) -> None:
+        """every: keep all, of at most so many; else the most frequent are wanted."""
+        self._every = every
+        self._counts: dict[tuple[bool, Any], int] = defaultdict(int)
+
+    def add(self, found: Iterable[tuple[Any, int]]) -> None:
+        for value, count in found:
+            self._counts[isinstance(value, bool), value] += count
+            if self._every is not None and len(self._counts) > self._every:
+                raise TooManyValues(f"There are more than {self._every} values.")
+
+    def most_frequent(self) -> list[tuple[Scalar, int]]:
+        found = [(value, count) for (_, value), count in self._counts.items() if count]
+        found.sort(key=lambda item: (-item[1], str(item[0])))
+        return found[: self._every or FACET_VALUES]
+
+
 NO_HINT = Q()
 EVERY_RUN = ("", "")
 COUNTED_FILTERS = ("plan_name", "exit_status")
@@ -190,29 +214,33 @@ class Listing:
             for part in self.parts
         )
 
-    def facet(self, wanted: Wanted, path: str) -> list[tuple[Scalar, int]]:
-        """The most frequent values at a path that the index holds, most frequent first."""
-        counts: dict[Any, int] = defaultdict(int)
+    def facet(
+        self, wanted: Wanted, path: str, every: int | None = None
+    ) -> list[tuple[Scalar, int]]:
+        """The most frequent values at a path that the index holds, most frequent first.
+
+        every: give all, of which there are at most so many; TooManyValues if there are more.
+        """
+        counts = ValueCounts(every)
         counted = _counted(wanted)
         for part, rows in zip(self.parts, self._parts_of(wanted), strict=True):
             if counted is not None and path in ("catalog", "proposal"):
-                found = _summed(_counts(part, wanted, *counted), path)
+                counts.add(_summed(_counts(part, wanted, *counted), path))
             elif counted == EVERY_RUN and path != "scan_id" and not _few_proposals(part):
-                found = _summed(_counts(part, wanted, path), path)
+                counts.add(_summed(_counts(part, wanted, path), path))
             else:
-                found = _facet(rows, path)
-            for value, count in found:
-                counts[type(value), value] += count
-        return most_frequent(counts)
+                counts.add(_facet(rows, path))
+        return counts.most_frequent()
 
-    def facet_among(self, keys: Iterable[int], path: str) -> list[tuple[Scalar, int]]:
+    def facet_among(
+        self, keys: Iterable[int], path: str, every: int | None = None
+    ) -> list[tuple[Scalar, int]]:
         """The same of some rows, by primary key, whatever they are."""
-        counts: dict[Any, int] = defaultdict(int)
+        counts = ValueCounts(every)
         remaining = iter(keys)
         while some := list(islice(remaining, TRIED_AT_ONCE)):
-            for value, count in _facet(IndexedRun.objects.filter(pk__in=some), path):
-                counts[type(value), value] += count
-        return most_frequent(counts)
+            counts.add(_facet(IndexedRun.objects.filter(pk__in=some), path))
+        return counts.most_frequent()
 
     def rows(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
         """Of those wanted, for other sums; each run is in one of the querysets."""
@@ -437,7 +465,7 @@ def _summed(counts: "QuerySet[RunCount]", path: str) -> Iterator[tuple[Any, int]
 
 
 def _grouped(rows: "QuerySet[Any]", column: str, number: Any) -> Iterable[tuple[Any, int]]:
-    return rows.order_by().values_list(column).annotate(number=number)
+    return rows.order_by().values_list(column).annotate(number=number).iterator()
 
 
 def _shown(path: str, grouped: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
@@ -467,12 +495,6 @@ def _counts(part: SourceGroup, wanted: Wanted, *counted: str) -> "QuerySet[RunCo
         proposals &= Proposals(frozenset({wanted.proposal}))
     found = dict(zip(("path", "value"), counted, strict=False))
     return RunCount.objects.filter(proposals.q(), source__in=part.sources, **found)
-
-
-def most_frequent(counts: Mapping[Any, int]) -> list[tuple[Scalar, int]]:
-    """(value, count) of counts by (type, value): in Python True == 1, in a document it is not."""
-    found = [(value, count) for (_, value), count in counts.items() if count]
-    return sorted(found, key=lambda item: (-item[1], str(item[0])))[:FACET_VALUES]
 
 
 def holding(uid: str, catalogs: Sequence[Catalog], access: Access) -> list[Catalog]:

@@ -19,7 +19,7 @@ from headers.catalogs import Catalog
 from headers.index.catch_up import Index, fresh_index
 from headers.index.hints import hints
 from headers.index.keys import id_of
-from headers.index.listing import Entry, IndexPlace, Listing, Wanted, indexed_paths, most_frequent
+from headers.index.listing import Entry, IndexPlace, Listing, ValueCounts, Wanted, indexed_paths
 from headers.index.repositories import Documents
 from headers.index.rule import Proposals
 from headers.index.store import remove_rows
@@ -134,26 +134,30 @@ class IndexedRuns:
                 return self.listing.count(wanted)
         return sum(len(entries) for entries in self._matching(wanted, query))
 
-    def facet(self, wanted: Wanted, path: str, query: Query = ALL) -> list[tuple[Scalar, int]]:
+    def facet(
+        self, wanted: Wanted, path: str, query: Query = ALL, every: int | None = None
+    ) -> list[tuple[Scalar, int]]:
         """The 100 most frequent scalar values of a field, most frequent first.
 
         `catalog`, `beamline` and `proposal` are what the service says of a run;
         anything else is a dotted path into the start document.
+        every: give all, of which there are at most so many; TooManyValues if there are more.
         """
         if path == "beamline":
             beamlines = {c.name: c.beamline for c in self.index.catalogs.values()}
-            counts: dict[Any, int] = defaultdict(int)
-            for name, number in self.facet(wanted, "catalog", query):
-                counts[str, beamlines[str(name)]] += number
-            return most_frequent(counts)
+            counts = ValueCounts(every)
+            counts.add(
+                (beamlines[str(name)], number)
+                for name, number in self.facet(wanted, "catalog", query, every)
+            )
+            return counts.most_frequent()
         if path not in indexed_paths(self.index.catalogs.values()):
-            return self._facet_of_documents(wanted, path, query)
+            return self._facet_of_documents(wanted, path, query, every)
         if query == ALL:
             with phase("index"):
-                return self.listing.facet(wanted, path)
-        return self.listing.facet_among(
-            (entry.key for entries in self._matching(wanted, query) for entry in entries), path
-        )
+                return self.listing.facet(wanted, path, every)
+        matching = (entry.key for entries in self._matching(wanted, query) for entry in entries)
+        return self.listing.facet_among(matching, path, every)
 
     def sums(self, wanted: Wanted, query: Query, sums: Sums) -> Sums:
         """How many runs, events and seconds, and how many runs in each span, added to `sums`."""
@@ -222,17 +226,19 @@ class IndexedRuns:
             ]
 
     def _facet_of_documents(
-        self, wanted: Wanted, path: str, query: Query
+        self, wanted: Wanted, path: str, query: Query, every: int | None
     ) -> list[tuple[Scalar, int]]:
-        counts: dict[tuple[bool, Any], int] = defaultdict(int)
+        counts = ValueCounts(every)
         for entries in self._chunks(wanted, query, "-time", None, CHUNK):
             for values in self._ask(
                 entries, lambda runs, ids: runs.facet(ids, query, path)
             ).values():
-                for value, number in values:
-                    if isinstance(value, str | int | float) and isinstance(value, Hashable):
-                        counts[isinstance(value, bool), value] += number
-        return most_frequent(counts)
+                counts.add(
+                    (value, number)
+                    for value, number in values
+                    if isinstance(value, str | int | float) and isinstance(value, Hashable)
+                )
+        return counts.most_frequent()
 
     def _fetched(self, entries: Sequence[Entry], query: Query, descriptors: bool) -> dict[int, Run]:
         """The runs of these entries that are there, satisfy the conditions and may be read."""

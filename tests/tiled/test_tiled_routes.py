@@ -212,6 +212,37 @@ def test_what_is_not_served_of_the_protocol_is_not_found(
     assert alice.get(f"{API}/{path.format(uid=uid)}").status_code == 404
 
 
+@pytest.fixture
+def many_samples(recorder: Recorder) -> int:
+    """150 runs, each of a sample of its own, and of a title that the index does not hold."""
+    for number in range(150):
+        uid = f"sample-{number}"
+        sample = {"name": f"sample {number}"}
+        start = {"uid": uid, "time": float(number), "data_session": "pass-310000"}
+        recorder.insert("csx", "run_start", start | {"sample": sample, "title": uid})
+    return 150
+
+
+@pytest.mark.parametrize("key", ["sample.name", "start.title", "uid"])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_distinct_gives_all_values(
+    key: str, filtered: bool, alice: APIClient, many_samples: int
+) -> None:
+    filters = condition("comparison", operator="ge", key="start.time", value="50")
+    found = alice.get(f"{API}/distinct/csx/raw?metadata={key}&{filters if filtered else ''}").json()
+    (values,) = found["metadata"].values()
+    assert len({item["value"] for item in values}) == len(values) == 150 - 50 * filtered
+
+
+def test_more_distinct_values_than_are_served_are_refused(
+    alice: APIClient, many_samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tiled.views.MAX_DISTINCT", 149)
+    refused = alice.get(f"{API}/distinct/csx/raw?metadata=title")
+    assert refused.status_code == 413
+    assert "title has more than 149 values; search for fewer" in refused.json()["detail"]
+
+
 def test_a_field_may_be_asked_for_twice_and_in_any_order(alice: APIClient, uid: str) -> None:
     address = f"{API}/container/full/csx/raw/{uid}/primary/data?format={ARROW}"
     response = alice.get(f"{address}&field=motor&field=time&field=motor")
