@@ -2,11 +2,14 @@
 
 import csv
 import io
+import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping
 from typing import Any
 
+import h5py
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from broker_site.encoding import to_json
 from broker_site.problems import Problem
@@ -17,7 +20,9 @@ from tiled.tables import Array, Table
 
 OCTETS = "application/octet-stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
+HDF5 = "application/x-hdf5"
 MAX_CSV_AXES = 2
+SENT_BYTES = 2**20
 
 
 def _write_csv(data: ArrayData, picture: Picture) -> Generator[bytes, None, None]:
@@ -88,17 +93,41 @@ def arrow_file(table: Table) -> Generator[bytes, None, None]:
         yield outbox.take()
 
 
+def hdf5(table: Table) -> Generator[bytes, None, None]:
+    """A dataset a column, in a file that is written before it is sent."""
+    with table, tempfile.NamedTemporaryFile(suffix=".h5") as file:
+        with h5py.File(file.name, "w") as h5:
+            for field in table.schema:
+                _write_column(h5, field, table)
+        while piece := file.read(SENT_BYTES):
+            yield piece
+
+
+def _write_column(h5: h5py.File, field: pa.Field, table: Table) -> None:
+    text = pa.types.is_string(field.type)
+    dtype = h5py.string_dtype() if text else field.type.to_pandas_dtype()
+    dataset = h5.create_dataset(field.name, (table.num_rows,), dtype)
+    done = 0
+    for part in table.column(field.name):
+        # Texts in HDF5 end at the first NUL.
+        plain = pc.replace_substring(part, "\0", "\ufffd") if text else part
+        dataset[done : done + len(part)] = plain.to_numpy(zero_copy_only=False)
+        done += len(part)
+
+
 TABLES: Mapping[str, Callable[[Any], Generator[bytes, None, None]]] = {
     ARROW_FILE: arrow_file,
     "application/x-parquet": ENCODERS["parquet"].encode,
     "text/csv": ENCODERS["csv"].encode,
     "application/json": ENCODERS["json"].encode,
+    HDF5: hdf5,
 }
 TABLE_ALIASES = {
     ARROW_FILE: ["arrow", "feather"],
     "application/x-parquet": ["parquet"],
     "text/csv": ["csv"],
     "application/json": ["json"],
+    HDF5: ["h5", "hdf5"],
 }
 
 

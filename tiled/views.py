@@ -48,6 +48,7 @@ from tiled.formats import (
     ARRAY_ALIASES,
     ARRAYS,
     ARROW_FILE,
+    HDF5,
     OCTETS,
     TABLE_ALIASES,
     TABLES,
@@ -84,11 +85,11 @@ DEFAULT_PAGE = 100
 MAX_ROWS = 1_000_000
 MAX_DISTINCT = 100_000
 """values of one key"""
-HDF5 = ("h5", "hdf5", "application/x-hdf5")
 EVERY = "all"
 EVERY_V3 = "all_v3"
 RAW = "raw"
 V3 = "v3"
+RUN_ALIASES = {HDF5: ["h5", "hdf5"]}
 Path = tuple[str, ...]
 
 
@@ -511,7 +512,7 @@ class ContainerView(DataView):
         if isinstance(node, RunNode):
             return self._export(node.run, asked)
         if not isinstance(node, ValuesNode | DeviceNode):
-            raise Problem(406, "This container has no table; ask for one of its children.")
+            raise Problem(406, "This is no table; its children are, and its run is served as h5.")
         return self._columns(node, list(dict.fromkeys(fields)) or node.names)
 
     def _columns(
@@ -519,6 +520,8 @@ class ContainerView(DataView):
     ) -> HttpResponseBase:
         asked = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
         kind = media_type(asked, TABLE_ALIASES, ARROW_FILE)
+        if kind == HDF5:
+            _require_columns(node, names)
         etag = etag_of([self._seen], "tiled", node.path, names, kind)
         if same := self.unchanged(etag):
             return same
@@ -530,12 +533,21 @@ class ContainerView(DataView):
 
     def _export(self, run: Run, asked: str) -> HttpResponseBase:
         """The whole run as one file, which the service's own route writes."""
-        if asked == SequenceWriter.media_type:
+        if media_type(asked, RUN_ALIASES, SequenceWriter.media_type) != HDF5:
             return self._documents(run, False)
-        if asked not in HDF5:
-            raise Problem(406, f"A run is served as {' or '.join(HDF5)}; its streams as tables.")
         address = reverse("header-export", kwargs={"key": run.key or run.uid})
         return HttpResponseRedirect(f"{address}?format=h5")
+
+
+def _require_columns(node: ValuesNode | DeviceNode | InternalNode, names: Sequence[str]) -> None:
+    """Of one file with all that there is, nobody expects that frames are left out."""
+    if not isinstance(node, ValuesNode) or node.of_times:
+        return
+    known = [name for name in names if name in node.stream.data_keys]
+    arrays = [name for name in known if not sources.is_column(node.stream, name)]
+    if arrays:
+        what = ", ".join(arrays)[:200]
+        raise Problem(406, f"Arrays ({what}) are in no table: export them alone, or the run as h5.")
 
 
 class NodeTableView(ContainerView):
