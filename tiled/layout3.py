@@ -4,11 +4,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from events.stream import NoSuchName, Stream
+from events.stream import NoSuchName
 from headers.descriptors import as_mapping
 from headers.repositories import Run
 from tiled import sources
-from tiled.nodes import ArrayNode, CatalogNode, Node, NoNode, Path, RunNode, Spec, ValuesNode
+from tiled.nodes import (
+    ArrayNode,
+    CatalogNode,
+    Node,
+    NoNode,
+    Path,
+    RunNode,
+    Spec,
+    StreamNode,
+    ValuesNode,
+)
+from tiled.snapshots import Snapshot
 from tiled.tables import Table
 
 INTERNAL = "internal"
@@ -29,15 +40,20 @@ class RunV3(RunNode):
 
     def child(self, name: str) -> Node:
         try:
-            return StreamV3((*self.path, name), Stream.of(self.run, name))
+            return StreamV3.of(self.path, Snapshot.named(self.run, name))
         except NoSuchName:
             raise NoNode(name) from None
 
 
 @dataclass(frozen=True)
-class StreamV3(Node):
-    stream: Stream
+class StreamV3(StreamNode):
     specs: ClassVar[Sequence[Spec]] = [("BlueskyEventStream", "3.0"), ("composite", None)]
+    listed: ClassVar[bool] = False  # the shapes of arrays are only known when files are opened
+
+    @property
+    def linked(self) -> Path:
+        """Of itself, too: the clients ask for its parts one after the other to make one dataset."""
+        return self.stream.linked(self.path)
 
     @property
     def names(self) -> list[str]:
@@ -87,9 +103,13 @@ class StreamV3(Node):
 class InternalNode(Node):
     """The table of what stands in the events."""
 
-    stream: Stream
+    stream: Snapshot
     arrays: tuple[str, ...]
     family: ClassVar[str] = "table"
+
+    @property
+    def linked(self) -> Path:
+        return self.stream.linked(self.path)
 
     def table(self, names: Sequence[str] = ()) -> Table:
         """These columns, or all; to be closed. NoNode for one that is not there."""
@@ -105,4 +125,5 @@ class InternalNode(Node):
     def child(self, name: str) -> Node:
         with self.table([name]) as table:
             values = table.values(name)
-        return ArrayNode((*self.path, name), values.shape, values.dtype, spec="", values=values)
+        path, shape = (*self.path, name), values.shape
+        return ArrayNode(path, shape, values.dtype, spec="", values=values, stream=self.stream)

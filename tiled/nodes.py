@@ -4,19 +4,20 @@ Every node below a catalog is made from a Run, which only `Runs(catalog, access)
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from events.stream import NoSuchName, Stream
+from events.stream import NoSuchName
 from headers.catalogs import Catalog
 from headers.descriptors import as_mapping
 from headers.repositories import Run
 from headers.streams import stream_name
 from tiled import sources
+from tiled.snapshots import Snapshot
 from tiled.tables import TIME, Array, HeldTable, Table, Values
 
 Path = tuple[str, ...]
@@ -44,9 +45,18 @@ class Node:
         return {}
 
     @property
+    def linked(self) -> Path:
+        """The path that links to its values have."""
+        return self.path
+
+    @property
     def names(self) -> list[str]:
         """Of the children, in order."""
         return []
+
+    def frozen(self) -> "Node":
+        """As it is now, where it grows."""
+        return self
 
     def child(self, name: str) -> "Node":
         raise NoNode(name)
@@ -96,7 +106,7 @@ class RunNode(Node):
             # What `run.descriptors` of the clients asks for; it looks at the names only.
             return _StreamNames((*self.path, name), self.run)
         try:
-            return StreamNode((*self.path, name), Stream.of(self.run, name))
+            return StreamNode.of(self.path, Snapshot.named(self.run, name))
         except NoSuchName:
             raise NoNode(name) from None
 
@@ -125,8 +135,16 @@ class _StreamNames(RunNode):
 
 @dataclass(frozen=True)
 class StreamNode(Node):
-    stream: Stream
+    stream: Snapshot
     specs: ClassVar[Sequence[Spec]] = [("BlueskyEventStream", "1")]
+
+    @classmethod
+    def of(cls, path: Path, stream: Snapshot) -> Self:
+        """path: of the run."""
+        return cls((*path, stream.name), stream)
+
+    def frozen(self) -> Self:
+        return replace(self, stream=self.stream.frozen())
 
     @property
     def names(self) -> list[str]:
@@ -157,8 +175,13 @@ class ArrayNode(Node):
     spec: str = "xarray_data_var"
     values: Array | Values | None = None
     """None: they are not at hand, or are read from files or from lists in the events"""
-    stream: Stream | None = None
+    stream: Snapshot | None = None
+    """that it is a field of"""
     family: ClassVar[str] = "array"
+
+    @property
+    def linked(self) -> Path:
+        return self.path if self.stream is None else self.stream.linked(self.path)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -184,9 +207,12 @@ class ArrayNode(Node):
 class ValuesNode(Node):
     """`data` or `timestamps` of a stream."""
 
-    stream: Stream
+    stream: Snapshot
     specs: ClassVar[Sequence[Spec]] = [("xarray_dataset", None)]
-    listed: ClassVar[bool] = False  # the shapes of arrays are only known when files are opened
+
+    @property
+    def linked(self) -> Path:
+        return self.stream.linked(self.path)
 
     @property
     def of_times(self) -> bool:
@@ -238,6 +264,7 @@ class ValuesNode(Node):
             attributes={} if is_time else self._attributes(name),
             spec="xarray_coord" if is_time else "xarray_data_var",
             values=table.values(name) if at_hand else None,
+            stream=self.stream,
         )
 
     def array(self, name: str, path: Path, spec: str = "xarray_data_var") -> Node | None:
@@ -274,7 +301,7 @@ class ValuesNode(Node):
 class ConfigurationNode(Node):
     """`config` or `config_timestamps` of a stream: one dataset a device."""
 
-    stream: Stream
+    stream: Snapshot
 
     @property
     def names(self) -> list[str]:
@@ -293,7 +320,7 @@ class ConfigurationNode(Node):
 class DeviceNode(Node):
     """The configuration of one device; the first axis is the descriptor."""
 
-    stream: Stream
+    stream: Snapshot
     specs: ClassVar[Sequence[Spec]] = [("xarray_dataset", None)]
 
     @property

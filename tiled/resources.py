@@ -52,8 +52,9 @@ def quoted(path: tuple[str, ...]) -> str:
 
 
 def links(node: Node, api: str) -> dict[str, str]:
-    path = quoted(node.path)
-    found = {"self": f"{api}metadata/{path}"}
+    path = quoted(node.linked)
+    itself = path if isinstance(node, StreamNode) else quoted(node.path)
+    found = {"self": f"{api}metadata/{itself}"}
     if isinstance(node, ArrayNode):
         places = ",".join(f"{{{axis}}}" for axis in range(len(node.shape)))
         block = f"{api}array/block/{path}?block={places}"
@@ -104,7 +105,7 @@ def contents(node: Node, api: str) -> dict[str, Any] | None:
     if isinstance(node, RunNode):
         complete = node.run.stop is not None or not node.specs
     else:
-        complete = isinstance(node, StreamNode)
-    if not complete:
+        complete = isinstance(node, StreamNode) and node.stream.run.stop is not None
+    if not complete or not node.listed:
         return None
     return {child.path[-1]: resource(child, api) for child in node.children()}

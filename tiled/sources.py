@@ -16,6 +16,7 @@ from events.data_keys import declared_dtype, is_array, shape_of
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.slices import Item, resolve
 from events.stream import Stream
+from tiled.snapshots import Snapshot
 from tiled.tables import Array, Values
 
 NOT_SERVED = (AssetError, OutsideDatabase, NoValue, Unrecorded)
@@ -27,7 +28,7 @@ def is_column(stream: Stream, field: str) -> bool:
     return not key.get("external") and not is_array(key)
 
 
-def shape_and_dtype(stream: Stream, field: str) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
+def shape_and_dtype(stream: Snapshot, field: str) -> tuple[tuple[int, ...], np.dtype[Any]] | None:
     """What reading an array field will give; as declared where it cannot be read.
 
     None: its values are no array.
@@ -39,12 +40,12 @@ def shape_and_dtype(stream: Stream, field: str) -> tuple[tuple[int, ...], np.dty
             return None
         except NOT_SERVED:
             key = rows.data_key
-            return (*rows.axes, *shape_of(key)), declared_dtype(key)
-        return layout.shape, layout.dtype
+            return stream.bounded((*rows.axes, *shape_of(key))), declared_dtype(key)
+        return stream.bounded(layout.shape), layout.dtype
 
 
 def slice_of(
-    stream: Stream, field: str, items: Sequence[Item], kind: ArrayFormat
+    stream: Snapshot, field: str, items: Sequence[Item], kind: ArrayFormat
 ) -> tuple[int | None, Generator[bytes, None, None]]:
     """A part of an array field in a format, and how many bytes that is, if known."""
     with ExitStack() as opened:

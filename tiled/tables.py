@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from events.columns.columns import Columns, read_columns
 from events.repositories import Events
-from events.stream import Stream
+from tiled.snapshots import Snapshot
 
 TIME = "time"
 Array = NDArray[Any]
@@ -27,9 +27,10 @@ class Table:
     Nulls are NaN and empty texts, as a numpy array holds them. A field of lists has no column.
     """
 
-    def __init__(self, read: Columns, columns: Mapping[str, str]) -> None:
-        """columns: name here → name in what was read."""
+    def __init__(self, read: Columns, columns: Mapping[str, str], rows: int | None = None) -> None:
+        """columns: name here → name in what was read. rows: only the first ones."""
         self._read = read
+        self._rows = read.num_rows if rows is None else min(rows, read.num_rows)
         self._columns = {
             name: column
             for name, column in columns.items()
@@ -38,16 +39,16 @@ class Table:
         self.schema = pa.schema([(name, self._type(name)) for name in self._columns])
 
     @classmethod
-    def of(cls, stream: Stream, names: Sequence[str], *, timestamps: bool = False) -> Self:
+    def of(cls, stream: Snapshot, names: Sequence[str], *, timestamps: bool = False) -> Self:
         """`time` and fields of these names, or when the fields' values were taken."""
         fields = [name for name in names if name != TIME]
         read = _read(stream, fields, timestamps)
         at = 2 + (len(fields) if timestamps else 0)
         found = {TIME: TIME} | dict(zip(fields, read.schema.names[at:], strict=False))
-        return cls(read, {name: found[name] for name in names if name in found})
+        return cls(read, {name: found[name] for name in names if name in found}, stream.rows)
 
     @classmethod
-    def internal(cls, stream: Stream, scalars: Sequence[str], names: Sequence[str]) -> Self:
+    def internal(cls, stream: Snapshot, scalars: Sequence[str], names: Sequence[str]) -> Self:
         """`seq_num`, `time`, the values of some fields, and `ts_…` of all, as TiledWriter names
         them. A column whose name begins with `_` the clients do not take.
         """
@@ -59,11 +60,12 @@ class Table:
                 columns.setdefault(f"{name}_" if name in columns else name, column)
         for name, column in zip(names, moments, strict=True):
             columns.setdefault(f"ts_{name}", column)
-        return cls(read, {n: column for n, column in columns.items() if not n.startswith("_")})
+        kept = {n: column for n, column in columns.items() if not n.startswith("_")}
+        return cls(read, kept, stream.rows)
 
     def narrowed(self, names: Sequence[str]) -> "Table":
         """Over the same file, with these columns only; KeyError for one that is not there."""
-        return Table(self._read, {name: self._columns[name] for name in names})
+        return Table(self._read, {name: self._columns[name] for name in names}, self._rows)
 
     def __enter__(self) -> Self:
         return self
@@ -76,7 +78,7 @@ class Table:
 
     @property
     def num_rows(self) -> int:
-        return int(self._read.num_rows)
+        return self._rows
 
     def column(self, name: str) -> Iterator[pa.Array]:
         """The values in order, some ten thousand at once."""
@@ -102,7 +104,12 @@ class Table:
         return Values(pa.chunked_array(list(self.column(name)), kind), self.dtype(name))
 
     def _stored(self, name: str) -> Iterator[pa.Array]:
-        return self._read.column(self._columns[name])
+        left = self._rows
+        for part in self._read.column(self._columns[name]):
+            if left <= 0:
+                return
+            yield part if len(part) <= left else part.slice(0, left)
+            left -= len(part)
 
     def _type(self, name: str) -> pa.DataType:
         kind = self._read.schema.field(self._columns[name]).type
@@ -112,7 +119,7 @@ class Table:
         return pa.float64() if lacks else kind
 
 
-def _read(stream: Stream, names: Sequence[str], timestamps: bool) -> Columns:
+def _read(stream: Snapshot, names: Sequence[str], timestamps: bool) -> Columns:
     batches = Events(stream.run).stream_batches(stream.uids)
     fields = stream.fields(names)
     return read_columns(batches, fields, timestamps=timestamps, groups=stream.groups)

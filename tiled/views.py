@@ -228,7 +228,14 @@ def folder(path: Path) -> Node | None:
     return layouts[path[1:]](path, found) if found and path[1:] in layouts else None
 
 
-class MetadataView(NodeView):
+class LookingView(NodeView):
+    """Base of the routes that tell what there is, of an open run as it is now."""
+
+    def _below(self, node: Node, path: Path, name: str) -> Node:
+        return super()._below(node, path, name).frozen()
+
+
+class MetadataView(LookingView):
     @extend_schema(request=None, responses=spoken(TiledNodeAnswer) | KNOWN)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """A node: what it is, and where more about it is found."""
@@ -243,7 +250,7 @@ class MetadataView(NodeView):
         return IndexedRuns.of(node.catalogs, access_for(self.request)).count(Wanted())
 
 
-class SearchView(NodeView):
+class SearchView(LookingView):
     @extend_schema(request=None, responses=spoken(TiledNodePage) | KNOWN)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The children of a node, one page at a time; of a catalog, those that filters select."""
@@ -275,7 +282,7 @@ class SearchView(NodeView):
     def _children(self, node: Node) -> list[Node]:
         if isinstance(node, Folder):
             return [self._below(node, (*node.path, name), name) for name in node.names]
-        return list(node.children())
+        return [child.frozen() for child in node.children()]
 
     def _runs(self, node: CatalogNode, filters: Filters) -> dict[str, Any]:
         chosen = _chosen(self.request, node, filters)
@@ -438,10 +445,12 @@ class NodeArrayView(DataView):
         self._check_expected(found, items)
         asked = request.query_params.get("format") or request.headers.get("Accept", "")
         kind = ARRAYS[media_type(asked, ARRAY_ALIASES, OCTETS)]
-        etag = etag_of([self._seen], "tiled", found.path, items, kind.media_type)
+        etag = etag_of([self._seen], "tiled", found.linked, items, kind.media_type)
         if same := self.unchanged(etag):
             return same
-        if found.stream is not None:
+        if found.values is None and found.stream is not None:
+            if found.stream.rows is not None:
+                items = _moved(items, [(0, length) for length in found.shape])
             size, pieces = sources.slice_of(found.stream, found.path[-1], items, kind)
             return self.answer(started(pieces), kind.media_type, etag, size)
         if found.values is None:
@@ -478,6 +487,11 @@ def within_block(node: ArrayNode, block: str, items: Sequence[Item]) -> tuple[It
         raise Problem(400, f"block: there is no block {block[:100]!r}.") from None
     if len(bounds) != len(places):
         raise Problem(400, f"block: there is no block {block[:100]!r}.")
+    return _moved(items, bounds)
+
+
+def _moved(items: Sequence[Item], bounds: Sequence[tuple[int, int]]) -> tuple[Item, ...]:
+    """The items of a slice of a part as items of the whole. bounds: (begin, length) of its axes."""
     inner = resolve(items, [size for _, size in bounds])
     whole: list[Item] = []
     for (begin, _), axis in zip(bounds, inner.axes, strict=True):
@@ -522,7 +536,7 @@ class ContainerView(DataView):
         kind = media_type(asked, TABLE_ALIASES, ARROW_FILE)
         if kind == HDF5:
             _require_columns(node, names)
-        etag = etag_of([self._seen], "tiled", node.path, names, kind)
+        etag = etag_of([self._seen], "tiled", node.linked, names, kind)
         if same := self.unchanged(etag):
             return same
         table: Table | HeldTable = node.table(names)  # which the encoder closes

@@ -117,6 +117,79 @@ def test_of_an_open_run_new_events_are_seen(alice: APIClient, recorder: Recorder
     assert alice.get(node, headers={"if-none-match": first["ETag"]}).status_code == 200
 
 
+def growing_run(recorder: Recorder) -> tuple[str, Callable[[int], None]]:
+    """An open run with a number, a text and a list an event, and what adds an event."""
+    spectrum = {"dtype": "array", "shape": [2], "source": "SIM:x"}
+    keys = {"det": {"dtype": "number"}, "name": {"dtype": "string"}, "spectrum": spectrum}
+    uid = recorder.run("310000", exit_status=None, events=0)
+    descriptor = recorder.descriptor(uid, name="growing", data_keys=keys)
+
+    def add(number: int) -> None:
+        data = {"det": 0.5 * number, "name": "x" * number, "spectrum": [number, number]}
+        event = {"uid": f"{uid}-{number}", "descriptor": descriptor, "time": float(number)}
+        event |= {"seq_num": number, "timestamps": dict.fromkeys(data, float(number))}
+        recorder.insert("csx", "event", event | {"data": data})
+
+    return uid, add
+
+
+def test_what_is_read_of_an_open_run_fits_what_was_told_of_it(
+    alice: APIClient, recorder: Recorder
+) -> None:
+    """The clients put a dataset together from several requests, while events come."""
+    uid, add = growing_run(recorder)
+    add(1), add(2)
+    stream = alice.get(f"{API}/metadata/csx/raw/{uid}/growing").json()["data"]
+    assert stream["attributes"]["structure"]["contents"] is None
+    data = alice.get(f"{stream['links']['self']}/data").json()["data"]
+    add(3)
+    children = {c["id"]: c for c in alice.get(data["links"]["search"]).json()["data"]}
+    add(4)
+    shapes = {name: c["attributes"]["structure"]["shape"] for name, c in children.items()}
+    assert shapes == {"time": [2], "det": [2], "name": [2], "spectrum": [2, 2]}
+    file = body(alice.get(data["links"]["full"], {"format": ARROW}))
+    assert pyarrow.ipc.open_file(file).read_all()["det"].to_pylist() == [0.5, 1.0]
+    for name, child in children.items():
+        expected = {"expected_shape": ",".join(map(str, shapes[name]))}
+        for link in (child["links"]["full"], child["links"]["block"].format(0, 0)):
+            response = alice.get(link + ("&" if "?" in link else "?") + urlencode(expected))
+            assert response.status_code == 200, (link, body(response))
+            size = child["attributes"]["structure"]["data_type"]["itemsize"]
+            assert len(body(response)) == np.prod(shapes[name]) * size
+    again = alice.get(stream["links"]["self"] + "/data/det").json()["data"]
+    assert again["attributes"]["structure"]["shape"] == [4]
+    assert (again["id"], again["attributes"]["ancestors"][-2:]) == ("det", ["growing", "data"])
+
+
+def test_the_same_holds_in_the_other_layout(alice: APIClient, recorder: Recorder) -> None:
+    uid, add = growing_run(recorder)
+    add(1), add(2)
+    stream = alice.get(f"{API}/metadata/csx/v3/{uid}/growing").json()["data"]
+    add(3)
+    itself = stream["links"]["self"]
+    spectrum, table = (
+        alice.get(f"{itself}/{name}").json()["data"] for name in ("spectrum", "internal")
+    )
+    assert spectrum["attributes"]["structure"]["shape"] == [2, 2]
+    add(4)
+    values = body(alice.get(spectrum["links"]["full"] + "?expected_shape=2,2"))
+    assert np.frombuffer(values, "<f8").tolist() == [1, 1, 2, 2]
+    file = body(alice.get(table["links"]["partition"].format(index=0)))
+    assert pyarrow.ipc.open_file(file).read_all()["name"].to_pylist() == ["x", "xx"]
+    fresh = alice.get(f"{API}/metadata/csx/v3/{uid}/growing/spectrum").json()["data"]
+    assert fresh["attributes"]["structure"]["shape"] == [4, 2]
+
+
+def test_of_no_rows_there_are_none(alice: APIClient, recorder: Recorder) -> None:
+    uid, add = growing_run(recorder)
+    add(1)
+    for rows, count in (("0", 0), ("7", 1), ("999999999", 1)):
+        response = alice.get(f"{API}/metadata/csx/raw/{uid}/growing;rows={rows}/data/det")
+        assert response.json()["data"]["attributes"]["structure"]["shape"] == [count]
+    for rows in ("-1", "x", "", "9" * 30):
+        assert alice.get(f"{API}/metadata/csx/raw/{uid}/growing;rows={rows}").status_code == 404
+
+
 # -- bad input -------------------------------------------------------------------------------------
 
 OPERATOR = '{"$gt": 1}'
