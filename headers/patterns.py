@@ -20,6 +20,8 @@ MAX_REPEATS = 4
 SHORT = 16
 """up to how many times something may be repeated for the repetition to count as bounded"""
 REPEATS = (sre.MAX_REPEAT, sre.MIN_REPEAT, sre.POSSESSIVE_REPEAT)
+ENDS = re.compile(r"\A((?:\(\?[a-z]+\))?)(?:\.\*\??)+(?![?+*{])|(?<!\\)((?:\\\\)*)(?:\.\*\??)+\Z")
+"""`.*` at an end, which says nothing where a pattern is looked for anywhere in a text"""
 PLAIN = (sre.LITERAL, sre.NOT_LITERAL, sre.ANY, sre.AT, sre.IN)
 
 
@@ -28,7 +30,7 @@ class UnsafePattern(ValueError):
 
 
 def safe_pattern(pattern: str) -> str:
-    """The pattern itself, or UnsafePattern."""
+    """The pattern, without `.*` at its ends, or UnsafePattern."""
     if len(pattern) > MAX_PATTERN:
         raise UnsafePattern(f"the pattern is longer than {MAX_PATTERN} characters")
     if "\0" in pattern or "\\u" in pattern.lower() or "\\N" in pattern:
@@ -36,7 +38,9 @@ def safe_pattern(pattern: str) -> str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            tree = sre_parser.parse(pattern)
+            sre_parser.parse(pattern)
+            shorter = ENDS.sub(r"\1\2", pattern)
+            tree = sre_parser.parse(shorter)
     except (re.error, RecursionError, OverflowError, Warning) as error:
         raise UnsafePattern(f"the pattern is not a regular expression: {error}") from None
     repeats = list(_repeats(list(tree), inside_repeat=False))
@@ -47,7 +51,7 @@ def safe_pattern(pattern: str) -> str:
         raise UnsafePattern(
             f"the pattern has more than one '*', '+' or repetition of over {SHORT} times"
         )
-    return pattern
+    return shorter
 
 
 def _repeats(items: list[Any], inside_repeat: bool) -> Iterator[bool]:

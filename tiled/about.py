@@ -3,7 +3,7 @@
 from typing import Any
 
 from tiled.filters import CONDITIONS
-from tiled.formats import ARRAY_ALIASES, ARRAYS, TABLE_ALIASES, TABLES
+from tiled.formats import ARRAY_ALIASES, ARRAYS, RUN_ALIASES, TABLE_ALIASES, TABLES
 
 PROTOCOL = "0.2.20"
 """the version of Tiled whose protocol this is; its writers compare it"""
@@ -20,13 +20,13 @@ def about(host: str, own: dict[str, Any]) -> dict[str, Any]:
         "library_version": PROTOCOL,
         "formats": {
             "array": list(ARRAYS),
-            "container": ["application/x-hdf5", "application/json-seq"],
+            "container": list(RUN_ALIASES),
             "xarray_dataset": list(TABLES),
             "table": list(TABLES),
         },
         "aliases": {
             "array": ARRAY_ALIASES,
-            "container": {"application/x-hdf5": ["h5", "hdf5"]},
+            "container": RUN_ALIASES,
             "xarray_dataset": TABLE_ALIASES,
             "table": TABLE_ALIASES,
         },

@@ -10,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from django.db.models import Q
@@ -19,7 +20,7 @@ from broker_site.problems import Problem
 from headers.catalogs import Catalog
 from headers.index.listing import Wanted
 from headers.lists import wanted_of
-from headers.queries import Query, compile_query
+from headers.queries import MAX_ITEMS, Query, compile_query
 
 NAME = re.compile(r"filter\[(\w+)\]\[condition\]\[(\w+)\]")
 MIN_PREFIX = 5
@@ -98,6 +99,22 @@ def _operator(operator: str | None) -> Callable[[Filters, Condition], None]:
     return add
 
 
+def _members(path: str, values: Any, *, negated: bool = False) -> Clause:
+    """Membership in a list of any length, in lists as long as the query grammar takes them."""
+    if not isinstance(values, list):
+        raise ValueError("takes a list")
+    operator, joined = ("$nin", "$and") if negated else ("$in", "$or")
+    parts = [
+        {path: {operator: values[at : at + MAX_ITEMS]}} for at in range(0, len(values), MAX_ITEMS)
+    ]
+    return {joined: parts} if len(parts) > 1 else {path: {operator: values}}
+
+
+def _membership(filters: Filters, condition: Condition, *, negated: bool = False) -> None:
+    values = json.loads(condition["value"])
+    filters.clauses.append(_members(_path(condition), values, negated=negated))
+
+
 def _comparison(filters: Filters, condition: Condition) -> None:
     operators = {"lt": "$lt", "gt": "$gt", "le": "$lte", "ge": "$gte"}
     operator = operators[condition["operator"]]
@@ -117,8 +134,9 @@ def _like(filters: Filters, condition: Condition) -> None:
         filters.prefix = start
         return
     wild = {"%": ".*", "_": "."}
-    text = "".join(wild.get(letter) or re.escape(letter) for letter in pattern)
-    filters.clauses.append({path: {"$regex": f"^{text}$"}})
+    text = "".join(wild.get(letter) or re.escape(letter) for letter in pattern.strip("%"))
+    begin, end = "^" * (pattern[:1] != "%"), "$" * (pattern[-1:] != "%")
+    filters.clauses.append({path: {"$regex": f"{begin}{text}{end}"}})
 
 
 def _key_present(filters: Filters, condition: Condition) -> None:
@@ -135,7 +153,7 @@ def _lookup(filters: Filters, condition: Condition) -> None:
 
 
 def _keys(filters: Filters, condition: Condition) -> None:
-    filters.clauses.append({"uid": {"$in": json.loads(condition["keys"])}})
+    filters.clauses.append(_members("uid", json.loads(condition["keys"])))
 
 
 def _partial_uid(filters: Filters, condition: Condition) -> None:
@@ -146,7 +164,7 @@ def _partial_uid(filters: Filters, condition: Condition) -> None:
 
 
 def _scan_ids(filters: Filters, condition: Condition) -> None:
-    filters.clauses.append({"scan_id": {"$in": [int(n) for n in _listed(condition["scan_ids"])]}})
+    filters.clauses.append(_members("scan_id", [int(n) for n in _listed(condition["scan_ids"])]))
 
 
 def _scan_id_range(filters: Filters, condition: Condition) -> None:
@@ -185,8 +203,8 @@ CONDITIONS: dict[str, Callable[[Filters, Condition], None]] = {
     "eq": _operator(None),
     "contains": _operator(None),
     "noteq": _operator("$ne"),
-    "in": _operator("$in"),
-    "notin": _operator("$nin"),
+    "in": _membership,
+    "notin": partial(_membership, negated=True),
     "comparison": _comparison,
     "regex": _regex,
     "like": _like,

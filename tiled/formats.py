@@ -21,6 +21,7 @@ from tiled.tables import Array, Table
 OCTETS = "application/octet-stream"
 ARROW_FILE = "application/vnd.apache.arrow.file"
 HDF5 = "application/x-hdf5"
+RUN_ALIASES = {HDF5: ["h5", "hdf5"], "application/json-seq": ["json-seq"]}
 MAX_CSV_AXES = 2
 SENT_BYTES = 2**20
 

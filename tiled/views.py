@@ -50,6 +50,7 @@ from tiled.formats import (
     ARROW_FILE,
     HDF5,
     OCTETS,
+    RUN_ALIASES,
     TABLE_ALIASES,
     TABLES,
     encoded,
@@ -89,7 +90,6 @@ EVERY = "all"
 EVERY_V3 = "all_v3"
 RAW = "raw"
 V3 = "v3"
-RUN_ALIASES = {HDF5: ["h5", "hdf5"]}
 Path = tuple[str, ...]
 
 
@@ -262,7 +262,9 @@ class SearchView(LookingView):
 
     def _inner(self, node: Node, filters: Filters) -> dict[str, Any]:
         if filters.clauses or filters.words or filters.prefix or filters.nothing:
-            raise Problem(400, "Only catalogs can be searched.")
+            children = f" Its children are {', '.join(node.names)[:200]}."
+            known = children if isinstance(node, Folder) else ""
+            raise Problem(400, f"Only catalogs of runs can be searched.{known}")
         fields = self.request.query_params.getlist("fields")
         children: list[Any] = []
         offset, limit = self._window()

@@ -285,6 +285,30 @@ def test_what_is_not_served_of_the_protocol_is_not_found(
     assert alice.get(f"{API}/{path.format(uid=uid)}").status_code == 404
 
 
+LIKE = {"%an%": 2, "%ed%an%": 1, "an%": 0, "scan": 1, "%scan": 2, "s_an%": 1, "%": 2, "r%n": 1}
+
+
+@pytest.mark.parametrize("pattern", LIKE)
+def test_like_takes_its_signs_anywhere(pattern: str, alice: APIClient, recorder: Recorder) -> None:
+    for plan in ("scan", "related_scan"):
+        recorder.run("310000", plan_name=plan)
+    found = condition("like", key="plan_name", pattern=json.dumps(pattern))
+    page = alice.get(f"{API}/search/csx/raw?fields=count&{found}")
+    assert (page.status_code, page.json()["meta"]["count"]) == (200, LIKE[pattern])
+
+
+def test_lists_may_be_long(alice: APIClient, recorder: Recorder) -> None:
+    uids = [recorder.run("310000", scan_id=number) for number in (7, 250)]
+    numbers = json.dumps(list(range(250)))
+    for filters, expected in (
+        (condition("in", key="scan_id", value=numbers), 1),
+        (condition("notin", key="scan_id", value=numbers), 1),
+        (condition("keys_filter", keys=json.dumps([uids[0], *map(str, range(150)), uids[1]])), 2),
+    ):
+        page = alice.get(f"{API}/search/csx/raw?fields=count&{filters}")
+        assert (page.status_code, page.json()["meta"]["count"]) == (200, expected)
+
+
 @pytest.fixture
 def many_samples(recorder: Recorder) -> int:
     """150 runs, each of a sample of its own, and of a title that the index does not hold."""
