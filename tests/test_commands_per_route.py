@@ -28,6 +28,42 @@ BASELINE = {
     "headers/facets/?catalog=csx&fields=plan_name,proposal,catalog,sample.name": [],
     "headers/facets/?catalog=csx&fields=title": ["aggregate run_start"],
 }
+# Tiled's protocol asks for nothing more than the service's own routes. A page has the names of the
+# streams of its runs.
+TILED_PAGE = [*PAGE, "find event_descriptor"]
+TILED = {
+    "metadata/csx/raw": [],
+    "search/csx/raw": TILED_PAGE,
+    "search/csx/v3": TILED_PAGE,
+    "search/csx/raw?fields=count": [],
+    "search/csx/raw?fields=": TILED_PAGE,
+    "search/csx/raw?page[limit]=1&sort=-time": TILED_PAGE,
+    # Once for the page, once for how many there are.
+    "search/csx/raw?filter[eq][condition][key]=start.plan_name"
+    "&filter[eq][condition][value]=%22scan%22": [*CONDITIONED, *TILED_PAGE[2:], *CONDITIONED[:1]],
+    "search/csx/raw?filter[partial_uid][condition][partial_uids]={prefix}": TILED_PAGE,
+    "search/csx/raw?filter[fulltext][condition][text]=scan&fields=count": [],
+    "distinct/csx/raw?metadata=plan_name&metadata=sample.name&counts=true": [],
+    "distinct/csx/v3?metadata=title": ["aggregate run_start"],
+}
+ONE_RUN = ["aggregate run_start"]
+TILED_BY_KEY = {
+    **dict.fromkeys(
+        ("metadata/csx/raw/{uid}", "metadata/all/{uid}", "search/csx/raw/{uid}"), ONE_RUN
+    ),
+    **dict.fromkeys(("metadata/csx/v3/{uid}", "metadata/all_v3/{uid}/primary"), ONE_RUN),
+    "metadata/csx/raw/{uid}/primary/config": ONE_RUN,
+    "distinct/csx/raw/{uid}?metadata=plan_name": ONE_RUN,
+    "search/csx/raw/{uid}/primary/data": [*ONE_RUN, "find event"],
+    "metadata/csx/raw/{uid}/primary/data/det": [*ONE_RUN, "find event"],
+    "array/full/csx/raw/{uid}/primary/data/det": [*ONE_RUN, "find event"],
+    "array/block/csx/raw/{uid}/primary/data/det?block=0": [*ONE_RUN, "find event"],
+    "container/full/csx/raw/{uid}/primary/data?format=arrow": [*ONE_RUN, "find event"],
+    "table/full/csx/v3/{uid}/primary/internal": [*ONE_RUN, "find event"],
+    "table/partition/csx/v3/{uid}/primary/internal": [*ONE_RUN, "find event"],
+    "search/csx/v3/{uid}/primary": [*ONE_RUN, "find event"],
+    "documents/csx/raw/{uid}": [*ONE_RUN, "find event"],
+}
 # Of two catalogs, the one that holds the run is asked, as the index knows; both for a uid
 # that is none, and for what the index does not have.
 BY_KEY = {
@@ -43,7 +79,10 @@ def sent(commands: Commands) -> list[str]:
     return sorted(f"{e.command_name} {e.command[e.command_name]}" for e in commands.sent)
 
 
-@pytest.mark.parametrize("address", [*BASELINE, *BY_KEY])
+ROUTES = BASELINE | BY_KEY | TILED | TILED_BY_KEY
+
+
+@pytest.mark.parametrize("address", ROUTES)
 @pytest.mark.parametrize("count", [1, 7])
 def test_a_route_costs_these_commands_however_many_runs_there_are(
     address: str,
@@ -60,9 +99,11 @@ def test_a_route_costs_these_commands_however_many_runs_there_are(
     names = {"uid": uid, "prefix": uid[:8], "descriptor": descriptor["uid"]}
     index_stands()
     commands.sent.clear()
-    assert client.get("/api/v1/" + address.format(**names)).status_code == 200
-    expected = (BASELINE | BY_KEY)[address]
-    assert sent(commands) == sorted(expected)
+    response = client.get("/api/v1/" + address.format(**names))
+    assert response.status_code == 200
+    if response.streaming:
+        assert b"".join(response)
+    assert sent(commands) == sorted(ROUTES[address])
 
 
 def test_a_page_of_a_hundred_runs_is_one_batch_of_each_command(

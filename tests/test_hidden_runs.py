@@ -87,25 +87,40 @@ HIDDEN: dict[str, list[str]] = {
         "/api/v1/metadata/all/{key}/_stream_names",
         "/api/v1/metadata/all_v3/{key}/{stream}/internal/{field}",
         "/api/v1/metadata/csx/v3/{key}",
+        "/api/v1/metadata/csx/v3/{key}/{stream}",
+        "/api/v1/metadata/csx/v3/{key}/_stream_names",
+        "/api/v1/metadata/csx/v3/{key}/{stream};rows=1/internal",
+        "/api/v1/metadata/csx/raw/{key}/{stream};rows=1/data/{field}",
         "/api/v1/metadata/csx/raw/{key}/no-such-stream",
     ],
     "api/v1/search/<path:node>": [
         "/api/v1/search/all/{key}",
         "/api/v1/search/all/{key}?fields=count",
         "/api/v1/search/all/{key}/{stream}/data?fields=",
+        "/api/v1/search/csx/v3/{key}",
+        "/api/v1/search/csx/v3/{key}/{stream}?select_metadata=false",
     ],
-    "api/v1/distinct/<path:node>": ["/api/v1/distinct/all/{key}?metadata=plan_name"],
+    "api/v1/distinct/<path:node>": [
+        "/api/v1/distinct/all/{key}?metadata=plan_name",
+        "/api/v1/distinct/csx/v3/{key}?metadata=plan_name",
+    ],
     "api/v1/array/full/<path:node>": [
         "/api/v1/array/full/all/{key}/{stream}/data/{field}",
         "/api/v1/array/full/all/{key}/{stream}/data/{field}?slice=0:1&expected_shape=9",
         "/api/v1/array/full/all/{key}/{stream}/timestamps/no-such-field",
+        "/api/v1/array/full/csx/v3/{key}/{stream}/internal/{field}",
+        "/api/v1/array/full/csx/raw/{key}/{stream};rows=1/data/{field}",
     ],
     "api/v1/array/block/<path:node>": [
         "/api/v1/array/block/all/{key}/{stream}/data/{field}?block=0",
+        "/api/v1/array/block/csx/v3/{key}/{stream}/internal/{field}?block=0",
     ],
     "api/v1/container/full/<path:node>": [
         "/api/v1/container/full/all/{key}/{stream}/data?format=arrow&field={field}",
         "/api/v1/container/full/all/{key}",
+        "/api/v1/container/full/all/{key}/{stream}/data?format=h5",
+        "/api/v1/container/full/csx/v3/{key}?format=application/json-seq",
+        "/api/v1/container/full/csx/v3/{key}?format=h5",
     ],
     "api/v1/table/full/<path:node>": [
         "/api/v1/table/full/all_v3/{key}/{stream}/internal",
@@ -117,6 +132,7 @@ HIDDEN: dict[str, list[str]] = {
     "api/v1/documents/<path:node>": [
         "/api/v1/documents/all/{key}",
         "/api/v1/documents/all/{key}?fill=true",
+        "/api/v1/documents/csx/v3/{key}",
     ],
 }
 
@@ -169,9 +185,14 @@ MANY: dict[str, list[str]] = {
         "/api/v1/search/all?filter[partial_uid][condition][partial_uids]={prefix}",
         "/api/v1/search/all?filter[lookup][condition][key]={key}",
         "/api/v1/search/all?filter[fulltext][condition][text]=zirconium",
+        "/api/v1/search/csx/v3",
+        "/api/v1/search/all_v3?fields=count",
+        "/api/v1/search/all_v3?filter[like][condition][pattern]=%22{prefix}%25%22"
+        "&filter[like][condition][key]=start.uid",
     ],
     "api/v1/distinct/": [
         "/api/v1/distinct/all?metadata=plan_name&metadata=sample.name&counts=true",
+        "/api/v1/distinct/csx/v3?metadata=sample.name&metadata=secret&counts=true",
     ],
 }
 

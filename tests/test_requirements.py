@@ -21,6 +21,7 @@ FILES = (
     "tests/tiled/requirements",
     "tests/tiled/requirements-old",
     "client/tests/requirements",
+    "bench/requirements-peer",
 )
 LOCKED = re.compile(r"([A-Za-z0-9._-]+)==(\S+?) *((?:\\\n +--hash=sha256:[0-9a-f]{64} *)+)\n")
 

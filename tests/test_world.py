@@ -236,9 +236,16 @@ def prefixes_and_places_count_only_what_one_may_read(caller: Caller, ask: Ask) -
 # -- under the names of Tiled's protocol ---------------------------------------------------------
 
 
+TILED_CATALOGS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("all", "all_v3"), CATALOGS),
+    **dict.fromkeys(("csx/raw", "csx/v3"), ("csx",)),
+    "hxn/raw": ("hxn",),
+}
+
+
 def tiled_lists_what_one_may_read(caller: Caller, ask: Ask) -> None:
     readable = WORLD.readable(caller)[::-1]
-    for node, catalogs in (("all", CATALOGS), ("csx/raw", ("csx",)), ("hxn/raw", ("hxn",))):
+    for node, catalogs in TILED_CATALOGS.items():
         expected = [run for run in readable if run.catalog in catalogs]
         address, uids = f"{API}/search/{node}?page[limit]=83&sort=time", []
         while address:
@@ -301,34 +308,50 @@ TILED_FILTERS: list[tuple[Doc, Chooses]] = [
 ]
 
 
+LAYOUTS: dict[str, tuple[list[str], list[str]]] = {
+    "raw": (
+        ["", "/data", "/data/det", "/config", ";rows=1/data"],
+        ["array/full/{}/data/det", "array/block/{}/data/det?block=0", "container/full/{}/data"],
+    ),
+    "v3": (
+        ["", "/internal", "/internal/det", ";rows=1/internal"],
+        ["array/full/{}/internal/det", "table/full/{}/internal", "table/partition/{}/internal"],
+    ),
+}
+
+
 def tiled_nodes_are_there_for_who_may_read_the_run(caller: Caller, ask: Ask) -> None:
     for run in sample(caller):
-        of_run = f"{run.catalog}/raw/{run.uid}"
-        readable = WORLD.may_read(caller, run)
-        node = ask(f"{API}/metadata/{of_run}")
-        assert node.status_code == (200 if readable else 404), run
-        if readable:
-            attributes = node.json()["data"]["attributes"]
-            assert attributes["metadata"]["start"] == public(run.start)
-            assert attributes["metadata"]["stop"] == public(run.stop)
-        else:
-            assert run.start["only_here"].encode() not in node.content
-        for below in ("primary", "primary/data", "primary/data/det", "primary/config"):
-            there = ask(f"{API}/metadata/{of_run}/{below}").status_code
-            assert there == (200 if readable else 404), (run, below)
-        for address in (
-            f"{API}/array/full/{of_run}/primary/data/det",
-            f"{API}/array/block/{of_run}/primary/data/det?block=0",
-            f"{API}/container/full/{of_run}/primary/data?format=arrow",
-            f"{API}/documents/{of_run}",
-        ):
-            answer = ask(address)
-            expected = 403 if not reads_data(caller) else 200 if readable else 404
-            assert answer.status_code == expected, (run, address)
-        if readable and reads_data(caller):
-            names = [json.loads(r)["name"] for r in answer.getvalue().split(b"\x1e")[1:]]
-            kinds = {"event": "event_page", "datum": "datum_page"}
-            assert set(names) == {kinds.get(kind, kind) for kind, _ in all_documents(run)}
+        for layout, (nodes, values) in LAYOUTS.items():
+            check_tiled_run(caller, ask, run, layout, nodes, values)
+
+
+def check_tiled_run(
+    caller: Caller, ask: Ask, run: Recorded, layout: str, nodes: list[str], values: list[str]
+) -> None:
+    of_run = f"{run.catalog}/{layout}/{run.uid}"
+    readable = WORLD.may_read(caller, run)
+    node = ask(f"{API}/metadata/{of_run}")
+    assert node.status_code == (200 if readable else 404), run
+    if readable:
+        attributes = node.json()["data"]["attributes"]
+        assert attributes["metadata"]["start"] == public(run.start)
+        assert attributes["metadata"]["stop"] == public(run.stop)
+    else:
+        assert run.start["only_here"].encode() not in node.content
+    for below in nodes:
+        there = ask(f"{API}/metadata/{of_run}/primary{below}").status_code
+        assert there == (200 if readable else 404), (run, below)
+    documents = f"container/full/{of_run}?format=application/json-seq"
+    documents = documents if layout == "v3" else f"documents/{of_run}"
+    for address in (*(value.format(f"{of_run}/primary") for value in values), documents):
+        answer = ask(f"{API}/{address}")
+        expected = 403 if not reads_data(caller) else 200 if readable else 404
+        assert answer.status_code == expected, (run, address)
+    if readable and reads_data(caller):
+        names = [json.loads(r)["name"] for r in answer.getvalue().split(b"\x1e")[1:]]
+        kinds = {"event": "event_page", "datum": "datum_page"}
+        assert set(names) == {kinds.get(kind, kind) for kind, _ in all_documents(run)}
 
 
 CHECKS = (
