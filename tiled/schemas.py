@@ -12,6 +12,7 @@ from tiled.formats import ARRAYS, TABLES
 
 KNOWN = answers(304, 404, 422)
 """what routes answer that name a node"""
+DISTINCT = KNOWN | answers(413)
 RECORDS = (SequenceWriter.media_type, wire.MSGPACK)
 
 

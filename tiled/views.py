@@ -71,6 +71,7 @@ from tiled.resources import only_key, quoted, resource
 from tiled.schemas import (
     ARRAY,
     CONTAINER,
+    DISTINCT,
     DOCUMENTS,
     KNOWN,
     TABLE,
@@ -360,7 +361,7 @@ def _listed(node: RunNode, api: str) -> dict[str, Any]:
 
 
 class DistinctView(NodeView):
-    @extend_schema(request=None, responses=spoken(TiledDistinctValues) | KNOWN)
+    @extend_schema(request=None, responses=spoken(TiledDistinctValues) | DISTINCT)
     def get(self, request: Request, node: str = "") -> HttpResponseBase:
         """The values of metadata keys among the selected runs."""
         found = self.node(node)
