@@ -89,7 +89,7 @@ class ComparePage(PageView):
 
 
 def _address(uids: Sequence[str | None]) -> str:
-    return f"{reverse('compare')}?{urlencode([('run', uid) for uid in uids])}"
+    return f"{reverse('compare')}?{urlencode([('run', str(uid)) for uid in uids])}"
 
 
 def _content(run: Run, summary: Summary) -> dict[str, Any]:

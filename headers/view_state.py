@@ -12,7 +12,7 @@ from broker_site.parameters import Parameters, Texts
 class ViewState(Parameters):
     """Of the curves of a run; a page or a part of one that has more in its address adds it here."""
 
-    repeatable = ("y", "expr")
+    repeatable: tuple[str, ...] = ("y", "expr")
     stream = serializers.CharField(required=False, max_length=500, help_text="the rest is about it")
     x = serializers.CharField(required=False, max_length=500)
     y = Texts(serializers.CharField(max_length=500), required=False, max_length=100)

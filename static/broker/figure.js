@@ -105,10 +105,11 @@ function panelOf(panels, chart, at) {
 
 function curveOf(panels, chart, curve, n) {
   const paint = resolved(curve.style.colour);
-  const places = panels.places(chart, curve).map((place) => place?.map((px) => (px / uPlot.pxRatio).toFixed(2)));
+  const { x, y } = panels.places(chart, curve);
+  const places = Array.from(y, (height, i) => (Number.isNaN(height) ? null : [x[i], height].map((px) => (px / uPlot.pxRatio).toFixed(2))));
   const line = places.map((place, i) => (place ? `${i && places[i - 1] ? "L" : "M"}${place}` : "")).join("");
   const shown = chart.series[n + 1].points.show(chart, n + 1);
-  const marks = shown ? places.filter(Boolean).map(([x, y]) => svg("path", { d: markPath(curve.style.mark, 3), transform: `translate(${x},${y})`, fill: paint })) : [];
+  const marks = shown ? places.filter(Boolean).map((place) => svg("path", { d: markPath(curve.style.mark, 3), transform: `translate(${place})`, fill: paint })) : [];
   return [svg("path", { d: line, fill: "none", stroke: paint, "stroke-width": 1.5, ...(curve.style.dashed ? { "stroke-dasharray": "7 4" } : {}) }), ...marks];
 }
 

@@ -18,10 +18,11 @@ export class Lines {
   constructor(root, streamUrl, plan, zone) {
     Object.assign(this, { root, streamUrl, plan, zone });
     this.expressions = new Map(); // text → its tree
-    this.x = select([["time", "time"], ...plan.numbers.map((name) => [name, visible(name)])], plan.x ?? "time");
+    const fields = plan.numbers.filter((name) => name !== "time");
+    this.x = select([["time", "time"], ...fields.map((name) => [name, visible(name)])], plan.x ?? "time");
     this.timeAs = select([["iso", "ISO time"], ["seconds", "seconds"]], "iso");
     this.log = checkbox();
-    this.panels = new Panels((range) => this.zoomed(range));
+    this.panels = new Panels((range) => this.zoomed(range), (at) => this.tellChosen(at));
     this.field = new ExpressionField(`expression-${this.panels.key}`, (text) => this.add(text));
     this.peaks = make("div", { className: "peaks" });
     root.replaceChildren(this.controls(), this.panels.root, this.peaks);
@@ -29,6 +30,7 @@ export class Lines {
     this.restore();
     root.addEventListener("change", (event) => this.changed(event));
     onTheme(() => { this.panels.shape = null; if (this.columns) this.draw(); });
+    root.closest("[data-stream]")?.addEventListener("event-shown", ({ detail }) => this.panels.point(0, this.usable?.indexOf(detail.event)));
     if (this.state) onBack(() => { this.restore(); this.load(); });
   }
 
@@ -133,6 +135,12 @@ export class Lines {
     this.showPeaks();
   }
 
+  /** Events are counted from 0 in the order of the table; who shows frames of the stream listens. */
+  tellChosen(at) {
+    const detail = { event: this.usable[at] };
+    this.root.closest("[data-stream]")?.dispatchEvent(new CustomEvent("event-chosen", { detail }));
+  }
+
   get chosen() {
     return this.boxes.filter(([, box]) => box.checked).map(([name]) => name);
   }
@@ -196,8 +204,8 @@ export class Lines {
 
   draw() {
     const all = this.xColumn();
-    const usable = all.map((_, at) => at).filter((at) => typeof all[at] === "number");
-    const pick = (values) => usable.map((at) => values[at]);
+    this.usable = all.map((_, at) => at).filter((at) => typeof all[at] === "number");
+    const pick = (values) => this.usable.map((at) => values[at]);
     const x = pick(all);
     const fields = this.chosen.map((name) => ({ label: name, unit: this.plan.units[name] ?? "", y: pick(this.column(name)) }));
     const results = [...this.expressions].map(([text, tree]) => ({ label: text, unit: "", own: true, y: this.result(tree, pick, x) }));

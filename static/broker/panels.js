@@ -9,6 +9,7 @@ import { isoTime, scaled, tickTexts, timeTexts } from "./ticks.js";
 const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];
 const MARKED_BELOW = 300; // points of a curve: more marks than that hide it
 const MARK = 6; // px
+const THINNED_FROM = 2000;
 const DASH = [7, 4];
 const FONT = "12px system-ui, sans-serif";
 const HELP = "Drag to zoom, double-click for the whole range. Keys: ← → from point to point, + − zoom, 0 whole range.";
@@ -47,9 +48,9 @@ export function markPath(mark, radius) {
 }
 
 export class Panels {
-  /** zoomed: called with a range, or null, when the reader zooms. */
-  constructor(zoomed) {
-    this.zoomed = zoomed;
+  /** zoomed: called with a range, or null, when the reader zooms. chosen: with the index of a point that is clicked. */
+  constructor(zoomed, chosen = () => {}) {
+    Object.assign(this, { zoomed, chosen });
     this.caption = make("figcaption", { className: "plot-title" });
     this.legend = make("ul", { className: "plot-legend" });
     this.where = make("span", { className: "plot-where" });
@@ -182,9 +183,14 @@ export class Panels {
       hooks: {
         setSelect: [(chart) => this.selected(chart)],
         setCursor: [(chart) => chart === this.hovered && this.tell()],
-        ready: [(chart) => chart.over.addEventListener("mouseenter", () => { this.hovered = chart; })],
+        ready: [(chart) => this.ready(chart)],
       },
     };
+  }
+
+  ready(chart) {
+    chart.over.addEventListener("mouseenter", () => { this.hovered = chart; });
+    chart.over.addEventListener("click", () => this.picked && this.chosen(this.picked.at));
   }
 
   get shown() {
@@ -264,21 +270,25 @@ export class Panels {
     };
   }
 
-  /** [x, y] of each point in px of the canvas, null where there is no value. */
-  places(chart, { x, y }) {
-    return y.map((raw, i) => {
-      const value = x[i] === null ? null : this.drawn(raw);
-      return value === null ? null : [chart.valToPos(x[i], "x", true), chart.valToPos(value, "y", true)];
+  /** {x, y}: where each point is, in px of the canvas or, without `onCanvas`, of the plot; NaN without a value. */
+  places(chart, curve, onCanvas = true) {
+    const [toX, toY] = [placing(chart, "x", onCanvas), placing(chart, "y", onCanvas)];
+    const y = Float64Array.from(curve.y, (raw, i) => {
+      const value = curve.x[i] === null ? null : this.drawn(raw);
+      return value === null ? NaN : toY(value);
     });
+    return { x: Float64Array.from(curve.x, (value) => (value === null ? NaN : toX(value))), y };
   }
 
   path(chart, curve) {
     const path = new Path2D();
+    const { x, y } = this.places(chart, curve);
     let open = false;
-    for (const to of this.places(chart, curve)) {
-      if (to && open) path.lineTo(...to);
-      else if (to) path.moveTo(...to);
-      open = to !== null;
+    for (const at of thinned(x, y, chart.bbox)) {
+      if (Number.isNaN(y[at])) open = false;
+      else if (open) path.lineTo(x[at], y[at]);
+      else path.moveTo(x[at], y[at]);
+      open = !Number.isNaN(y[at]);
     }
     return path;
   }
@@ -326,14 +336,12 @@ export class Panels {
   closest(chart, left, top) {
     const curves = this.groups[this.charts.indexOf(chart)];
     let [best, found] = [Infinity, null];
-    for (const { x, y } of curves) {
-      const set = this.xs.indexOf(x);
-      x.forEach((value, at) => {
-        const height = value === null ? null : this.drawn(y[at]);
-        if (height === null) return;
-        const distance = (chart.valToPos(value, "x") - left) ** 2 + (chart.valToPos(height, "y") - top) ** 2;
-        if (distance < best) [best, found] = [distance, { set, at, value }];
-      });
+    for (const curve of curves) {
+      const { x, y } = this.places(chart, curve, false);
+      for (let at = 0; at < x.length; at++) {
+        const distance = (x[at] - left) ** 2 + (y[at] - top) ** 2;
+        if (distance < best) [best, found] = [distance, { set: this.xs.indexOf(curve.x), at, value: curve.x[at] }];
+      }
     }
     return found;
   }
@@ -350,6 +358,7 @@ export class Panels {
       ArrowRight: () => this.step(1), ArrowLeft: () => this.step(-1),
       Home: () => this.step(-Infinity), End: () => this.step(Infinity),
       "+": () => this.closer(0.5), "=": () => this.closer(0.5), "-": () => this.closer(2), 0: () => this.zoomTo(null),
+      Enter: () => this.picked && this.chosen(this.picked.at),
     };
     if (!keys[event.key]) return;
     event.preventDefault();
@@ -363,13 +372,20 @@ export class Panels {
     let next = Math.min(Math.max(at + by, 0), x.length - 1);
     while (x[next] === null && next + Math.sign(by) in x) next += Math.sign(by);
     if (x[next] === null || x[next] === undefined) return;
-    this.hovered = null;
-    this.pick({ set, at: next, value: x[next] });
-    const { min, max } = this.shown;
-    if (x[next] < min || x[next] > max) this.zoomTo({ min: x[next] - (max - min) / 2, max: x[next] + (max - min) / 2 });
-    for (const chart of this.charts) chart.setCursor({ left: chart.valToPos(x[next], "x"), top: 10 }, false, false);
-    this.tell();
+    this.point(set, next);
     this.readout.textContent = `${this.where.textContent}. ${this.content.curves.map((curve) => `${curve.label} ${this.valueOf(curve)}`).join(", ")}`;
+  }
+
+  /** Puts the cursor on a point of the x that has this number among all. */
+  point(set, at) {
+    const value = this.xs?.[set]?.[at];
+    if (value === null || value === undefined) return;
+    this.hovered = null;
+    this.pick({ set, at, value });
+    const { min, max } = this.shown;
+    if (value < min || value > max) this.zoomTo({ min: value - (max - min) / 2, max: value + (max - min) / 2 });
+    for (const chart of this.charts) chart.setCursor({ left: chart.valToPos(value, "x"), top: 10 }, false, false);
+    this.tell();
   }
 
   closer(by) {
@@ -424,6 +440,35 @@ const fitting = (text, height) => {
   return text.length > room ? `${text.slice(0, room - 1)}…` : text;
 };
 
+/** A function from values of a scale to px. */
+function placing(chart, scale, onCanvas) {
+  const { min, max, distr } = chart.scales[scale];
+  const own = distr === 3 ? Math.log10 : (value) => value;
+  const [from, to] = [chart.valToPos(min, scale, onCanvas), chart.valToPos(max, scale, onCanvas)];
+  const [low, factor] = [own(min), (to - from) / (own(max) - own(min))];
+  return (value) => from + (own(value) - low) * factor;
+}
+
+/**
+ * The indices of points that make the line through all of them: of those that follow one another within a
+ * column of pixels, or beside what is shown, the first, the lowest, the highest and the last.
+ */
+function thinned(x, y, { left, width }) {
+  if (x.length < THINNED_FROM) return x.keys();
+  const column = (at) => (Number.isNaN(y[at]) ? NaN : Math.min(Math.max(Math.floor(x[at]), left - 1), left + width + 1));
+  const kept = [];
+  for (let begin = 0, end; begin < x.length; begin = end) {
+    const own = column(begin);
+    let [low, high] = [begin, begin];
+    for (end = begin + 1; end < x.length && column(end) === own; end++) {
+      if (y[end] < y[low]) low = end;
+      if (y[end] > y[high]) high = end;
+    }
+    kept.push(...[...new Set([begin, Math.min(low, high), Math.max(low, high), end - 1])]);
+  }
+  return kept;
+}
+
 function nearestTo(x, wanted) {
   let [best, found] = [Infinity, null];
   x.forEach((value, at) => {
@@ -432,12 +477,13 @@ function nearestTo(x, wanted) {
   return found;
 }
 
-function marks(chart, places, mark) {
+function marks(chart, { x, y }, mark) {
   const path = new Path2D();
-  const radius = (MARK / 2) * uPlot.pxRatio;
+  const shape = new Path2D(markPath(mark, (MARK / 2) * uPlot.pxRatio));
   const { left, top, width, height } = chart.bbox;
-  const inside = ([x, y]) => x >= left - 1 && x <= left + width + 1 && y >= top - 1 && y <= top + height + 1;
-  const shape = new Path2D(markPath(mark, radius));
-  for (const place of places) if (place && inside(place)) path.addPath(shape, new DOMMatrix([1, 0, 0, 1, ...place]));
+  const within = (value, from, size) => value >= from - 1 && value <= from + size + 1;
+  x.forEach((at, i) => {
+    if (within(at, left, width) && within(y[i], top, height)) path.addPath(shape, new DOMMatrix([1, 0, 0, 1, at, y[i]]));
+  });
   return { stroke: null, fill: path };
 }

@@ -171,16 +171,22 @@ def test_what_is_wrong_with_an_expression_is_said_at_its_field(visit: Visit, tex
     assert list(person.plotted(PLOT)["series"]) == ["diode"]
 
 
+def peak_stats(xs: list[float], ys: list[float]) -> Any:
+    """What bluesky tells of a scan of these points."""
+    stats: Any = PeakStats
+    found = stats("x", "y")
+    for x, y in zip(xs, ys, strict=True):
+        found.event({"data": {"x": x, "y": y}})
+    found.compute()
+    return found
+
+
 def test_peaks_are_what_bluesky_calls_so(visit: Visit) -> None:
     person = open_scan(visit, "?y=diode&y=ring_current")
     columns = columns_of(person, CSX["public"])
     found = person.page.locator(f"{PLOT} .peaks").evaluate("box => box.peaks")
     for name in ("diode", "ring_current"):
-        stats = PeakStats("theta", name)
-        documents = zip(columns["theta"], columns[name], strict=True)
-        for x, y in documents:
-            stats.event({"data": {"theta": x, name: y}})
-        stats.compute()
+        stats = peak_stats(columns["theta"], columns[name])
         assert found[name]["max"] == pytest.approx(list(stats["max"]))
         assert found[name]["min"] == pytest.approx(list(stats["min"]))
         for part in ("com", "cen", "fwhm"):
@@ -290,3 +296,25 @@ def test_a_signal_without_values_is_an_empty_plot(visit: Visit, record: Record) 
     alice.open(f"/runs/{record(scan(points, [['x']]))}/")
     assert alice.plotted(PLOT)["series"] == {"det": [None]}
     expect(alice.page.locator(f"{PLOT} .peaks table")).to_have_count(0)
+
+
+def test_a_clicked_point_is_told_to_who_shows_frames_and_theirs_is_marked(
+    visit: Visit, record: Record
+) -> None:
+    """Events are counted as in the table, also where some have no place on the plot."""
+    alice = visit("alice")
+    points: list[dict[str, Any]] = [{"det": n, "x": x} for n, x in enumerate([None, 1.0, 2.0, 0.0])]
+    alice.open(f"/runs/{record(scan(points, [['x']]))}/")
+    alice.plotted(PLOT)
+    alice.page.locator("#stream-1").evaluate(
+        "place => place.addEventListener('event-chosen', ({detail}) => { place.told = detail; })"
+    )
+    plot = alice.page.locator(f"{PLOT} .panels")
+    for key in ("Home", "ArrowRight", "Enter"):
+        plot.press(key)
+    section = alice.page.locator("#stream-1")
+    assert section.evaluate("place => place.told") == {"event": 2}
+    section.evaluate(
+        "place => place.dispatchEvent(new CustomEvent('event-shown', {detail: {event: 3}}))"
+    )
+    expect(alice.page.locator(f"{PLOT} .plot-where")).to_have_text("x 0 · point 3 of 3")

@@ -22,6 +22,7 @@ PAGES: dict[str, tuple[str | None, str, str]] = {
     "open": ("alice", f"/runs/{CSX['open']}/", ""),
     "failed": ("alice", f"/runs/{CSX['failed']}/", ""),
     "hostile": ("alice", f"/runs/{CSX['hostile']}/", ""),
+    "compare": ("alice", f"/compare/?run={CSX['public']}&run={CSX['hostile']}", ""),
     "newest": ("alice", "/beamlines/csx/live/", ""),
     "account": ("alice", "/account/", ""),
     "login": (None, "/login/", ""),
@@ -94,7 +95,7 @@ def test_the_page_is_accessible_small_and_fits_the_screen(
 
 
 def draw_all(person: Visitor) -> None:
-    for place in person.page.locator("[data-plot], [data-viewer]").all():
+    for place in person.page.locator("[data-plot], [data-viewer], [data-compare]").all():
         place.scroll_into_view_if_needed()
         person.page.wait_for_load_state("networkidle")
     person.page.evaluate("scrollTo(0, 0)")

@@ -68,7 +68,8 @@ def test_only_what_differs_is_told(people: People, recorder: Recorder) -> None:
     hostile = "<img src=x onerror=alert(1)>"
     first = recorder.run(temperature=4.2, sample={"name": "gold", "batch": 1}, cycle="2026-1")
     second = recorder.run(temperature=300, sample={"name": "gold", "batch": 2}, cycle="2026-1")
-    third = recorder.run(**{"temperature": 4.2, hostile: hostile, "cycle": "2026-1"})
+    odd: dict[str, Any] = {"temperature": 4.2, hostile: hostile, "cycle": "2026-1"}
+    third = recorder.run(**odd)
     page = text_of(browser_of(people, "alice"), address(first, second, third))
     table = page.split('class="differing"')[1]
     paths = re.findall(r'scope="row" class="mono"><bdi>(.*?)</bdi>', table)
