@@ -65,7 +65,7 @@ INSTALLED_APPS = [
     "tiled",
     "writing",
     "staff",
-    "django.contrib.admin",
+    "staff.admin_config.BrokerAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -13,6 +13,7 @@ from policies.release import release
 from policies.signin import account_urls
 from policies.signin.account import account
 from staff.data_rates import data_rates
+from staff.desk import access_desk
 from tiled.views import AboutView
 
 api: list[URLPattern | URLResolver] = [
@@ -40,6 +41,7 @@ urlpatterns = [
     path("account/", account, name="account"),
     path("proposals/<str:proposal_id>/release/", release, name="release"),
     path("api/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    path("admin/access/", admin.site.admin_view(access_desk), name="access-desk"),
     path("admin/data-rates/<str:name>/", admin.site.admin_view(data_rates), name="data-rates"),
     path("admin/r/<path:named>", nothing_here),
     path("admin/", admin.site.urls),

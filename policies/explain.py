@@ -58,6 +58,13 @@ def explain(user: User | AnonymousUser, catalog: Catalog, start: Document) -> De
     return Decision(rule, " ".join(filter(None, sentences)), proposal_id)
 
 
+def explain_proposal(user: User | AnonymousUser, catalog: Catalog, proposal_id: str) -> Decision:
+    """The same for the runs of a proposal in a catalog, whatever else their documents say."""
+    proposal = Proposal.objects.filter(proposal_id=proposal_id).first()
+    rule, why = _judge(user, access_of(user), catalog, proposal_id, proposal)
+    return Decision(rule, " ".join(filter(None, [_inactive(user), why])), proposal_id)
+
+
 def _judge(
     user: User | AnonymousUser,
     access: Access,

@@ -348,6 +348,7 @@ class AuditEvent(models.Model):
             models.Index(fields=("time",), name="audit_by_time"),
             models.Index(fields=("actor", "time"), name="audit_by_actor"),
             models.Index(fields=("run_uid", "time"), name="audit_by_run"),
+            models.Index(fields=("kind", "time"), name="audit_by_kind"),
         )
 
     def __str__(self) -> str:

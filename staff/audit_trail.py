@@ -7,6 +7,8 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest, StreamingHttpResponse
+from django.template.defaultfilters import filesizeformat
+from django.utils.html import format_html
 
 from broker_site.encoding import to_json
 from policies.models import APIToken, AuditEvent
@@ -25,15 +27,35 @@ class _Echo:
 
 
 class AuditEventAdmin(ReadOnlyAdmin):
-    list_display = (
-        "time", "kind", "actor", "address", "credential", "route", "run_uid", "bytes", "status",
-        "result",
-    )  # fmt: skip
+    list_display = ("when", "kind", "who", "where", "of", "outcome")
     list_filter = ("kind", "status", "catalog", "time")
     search_fields = ("=actor", "=address", "credential", "^run_uid", "=proposal", "=request_id")
     search_help_text = "User name, address, token, run, proposal or request id."
     date_hierarchy = "time"
     actions = ("export",)
+
+    @admin.display(description="time (UTC)", ordering="time")
+    def when(self, event: AuditEvent) -> str:
+        return f"{event.time:%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(ordering="actor")
+    def who(self, event: AuditEvent) -> str:
+        return _two_lines(event.actor or "nobody", f"{event.credential} {event.address or ''}")
+
+    @admin.display(description="route")
+    def where(self, event: AuditEvent) -> str:
+        return event.route or "-"
+
+    @admin.display(description="about")
+    def of(self, event: AuditEvent) -> str:
+        """The run and its proposal, or what of the policies was changed."""
+        about = event.run_uid or str(event.details.get("name", ""))
+        return _two_lines(about[:40], f"{event.catalog} {event.proposal}")
+
+    @admin.display(ordering="status")
+    def outcome(self, event: AuditEvent) -> str:
+        size = "" if event.bytes is None else filesizeformat(event.bytes)
+        return _two_lines(f"{event.status or ''} {event.result}", size)
 
     @admin.action(description="Export the selected events as CSV", permissions=["view"])
     def export(self, request: HttpRequest, chosen: QuerySet[AuditEvent]) -> StreamingHttpResponse:
@@ -61,6 +83,10 @@ class APITokenAdmin(ReadOnlyAdmin):
         for token in chosen.filter(revoked=None):
             revoke_token(token)
         self.message_user(request, "The tokens are revoked.", messages.SUCCESS)
+
+
+def _two_lines(first: str, second: str) -> str:
+    return format_html("{} <small>{}</small>", first.strip() or "-", second.strip())
 
 
 def _lines(events: QuerySet[AuditEvent]) -> Iterator[str]:

@@ -18,6 +18,7 @@ from django.template.response import TemplateResponse
 from policies import audit
 from policies.models import User
 from policies.principals import access_of
+from policies.rule.access import Access
 from staff.simulator import Report, accesses, what_changes
 
 if TYPE_CHECKING:
@@ -56,20 +57,36 @@ class ReadOnlyAdmin(StrictAdmin):
         return False
 
 
-def rehearse(change: Callable[[], bool], people: People, viewer: User) -> Report | None:
-    """Who would gain and lose which runs by a change, which is undone. None if it fails."""
-    before_access = access_of(viewer)
+@dataclass(frozen=True)
+class Rehearsal:
+    """What people, by name, may read before a change and after it."""
+
+    done: bool
+    """False: the change failed"""
+    before: dict[str, Access]
+    after: dict[str, Access]
+
+
+def rehearsal(change: Callable[[], bool], people: People) -> Rehearsal:
+    """The rights of the people whom a change touches; the change is undone."""
     with transaction.atomic():
         involved = {user.pk: user for user in people()}
         done = change()
         involved |= {user.pk: user for user in people()}
         after = accesses(User.objects.filter(pk__in=involved))
         transaction.set_rollback(True)
-    if not done:
-        return None
     before = accesses(User.objects.filter(pk__in=involved))
     after |= {name: before[name] for name in before.keys() - after.keys()}
-    return what_changes(before, after, before_access, settings.CATALOGS)
+    return Rehearsal(done, before, after)
+
+
+def rehearse(change: Callable[[], bool], people: People, viewer: User) -> Report | None:
+    """Who would gain and lose which runs by a change, which is undone. None if it fails."""
+    access = access_of(viewer)
+    tried = rehearsal(change, people)
+    if not tried.done:
+        return None
+    return what_changes(tried.before, tried.after, access, settings.CATALOGS)
 
 
 @dataclass

@@ -12,19 +12,16 @@ from django.contrib.auth.admin import UserAdmin as DjangoUserAdmin
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
 from headers.finding import AmbiguousKey, RunFinder, RunNotFound
 from headers.index.catch_up import fresh_index
 from headers.index.listing import Wanted
 from headers.index.runs import CatalogsUnavailable, IndexedRuns
-from policies import audit
 from policies.embargo import extend_embargo, may_manage, may_widen, release_now
+from policies.membership import ALL_BEAMLINES, OWN_RIGHTS, refusal
 from policies.models import (
-    AuditEvent,
     Beamline,
     EmbargoChange,
     Membership,
@@ -37,6 +34,7 @@ from policies.models import (
 from policies.principals import access_of
 from policies.rule.access import Access
 from policies.sessions import end_session
+from policies.states import members_state, membership_state, proposal_state
 from staff.guards import (
     PreviewedAdmin,
     ReadOnlyAdmin,
@@ -45,7 +43,6 @@ from staff.guards import (
     act,
     person,
 )
-from staff.simulator import what_can_read
 
 if TYPE_CHECKING:
     TabularInline = admin.TabularInline[Any, Any]
@@ -59,10 +56,8 @@ else:
     BaseUserAdmin = DjangoUserAdmin
 
 RIGHTS = ("is_staff", "is_superuser", "data_admin", "groups", "user_permissions", "max_token_days")
-OWN_RIGHTS = "Somebody else has to change what you yourself may read."
 WIDENING = {"beamlines", "proprietary", "locked"}
 """what of a proposal lets more people read its runs"""
-ALL_BEAMLINES = "This takes a data admin, or staff of all beamlines of the proposal."
 
 
 # -- People ----------------------------------------------------------------------------------
@@ -141,36 +136,6 @@ class UserAdmin(StrictAdmin, BaseUserAdmin):
             raise PermissionDenied
         return super().user_change_password(request, id, form_url)
 
-    def get_urls(self) -> list[URLPattern]:
-        view = self.admin_site.admin_view(self.reads_view)
-        reads = path("<path:object_id>/reads/", view, name="policies_user_reads")
-        return [reads, *super().get_urls()]
-
-    def reads_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What somebody can read, by catalog and rule."""
-        if not self.has_view_permission(request):
-            raise PermissionDenied
-        user = self.get_object(request, object_id)
-        if user is None:
-            raise Http404
-        viewer = access_of(person(request))
-        report = what_can_read(user, viewer, settings.CATALOGS)
-        shown = [run for share in report.shares for run in share.newest]
-        runs = [[run.catalog.name, str(run.uid)] for run in shown]
-        asked = {"what can be read by": user.get_username(), "runs": runs}
-        audit.record_soon(
-            AuditEvent.Kind.READ, request, status=200, result="simulated", details=asked
-        )
-        context = {
-            **self.admin_site.each_context(request),
-            "title": f"What {user} can read",
-            "opts": self.opts,
-            "original": user,
-            "report": report,
-            "partial": not viewer.data_admin,
-        }
-        return TemplateResponse(request, "admin/policies/reads.html", context)
-
 
 class GroupAdmin(StrictAdmin, DjangoGroupAdmin):
     """Who could change a group could give its permissions to themselves."""
@@ -247,24 +212,30 @@ class MembershipFormSet(InlineFormSet):
         super().clean()
         user = person(self.request)
         for form in self.forms:
-            touched = form.has_changed() or form in self.deleted_forms
-            if touched and self.instance.pk and not may_widen(user, self.instance):
-                raise ValidationError(ALL_BEAMLINES)
-            people = {
+            if not (form.has_changed() or form in self.deleted_forms):
+                continue
+            members = {
                 form.cleaned_data.get("user"),
                 form.instance.user if form.instance.pk else None,
             }
-            if touched and user in people and not user.is_superuser:
-                raise ValidationError(OWN_RIGHTS)
+            for member in members:
+                # Whoever adds a proposal was judged by its own form.
+                proposal = self.instance if self.instance.pk else None
+                if why := refusal(user, proposal, member):
+                    raise ValidationError(why)
 
 
 class MembershipInline(TabularInline):
     model = Membership
     formset = MembershipFormSet
     autocomplete_fields = ("user",)
-    fields = ("user", "role", "expires", "source")
-    readonly_fields = ("source",)
+    fields = ("user", "role", "expires", "state", "source")
+    readonly_fields = ("state", "source")
     extra = 1
+
+    @admin.display(description="state")
+    def state(self, membership: Membership) -> str:
+        return membership_state(membership) if membership.pk else "-"
 
     def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
         formset = super().get_formset(request, obj, **options)
@@ -329,7 +300,7 @@ class ProposalAdmin(PreviewedAdmin):
     """For data admins, and for staff of a proposal's beamlines while it is not locked."""
 
     form = ProposalForm
-    list_display = ("proposal_id", "title", "cycle", "on", "public_from", "proprietary", "locked")
+    list_display = ("proposal_id", "title", "cycle", "on", "state", "people")
     list_filter = ("locked", "proprietary", "cycle", "beamlines")
     search_fields = ("proposal_id", "title", "members__username", "members__last_name")
     fieldsets = (
@@ -351,8 +322,16 @@ class ProposalAdmin(PreviewedAdmin):
     def on(self, proposal: Proposal) -> str:
         return ", ".join(beamline.name for beamline in proposal.beamlines.all())
 
+    @admin.display(description="its runs are", ordering="public_from")
+    def state(self, proposal: Proposal) -> str:
+        return proposal_state(proposal)
+
+    @admin.display(description="members")
+    def people(self, proposal: Proposal) -> str:
+        return members_state(proposal.memberships.all())
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        return super().get_queryset(request).prefetch_related("beamlines")
+        return super().get_queryset(request).prefetch_related("beamlines", "memberships")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         """A new id would take over the runs of another proposal; an embargo needs a reason."""

@@ -1,4 +1,4 @@
-"""The runs of each catalog in the admin: lists, explanations and the catalog's check-up."""
+"""The runs of each catalog in the admin: lists, and the catalog's check-up."""
 
 import re
 from dataclasses import replace
@@ -7,10 +7,9 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib import admin
-from django.contrib.auth.models import AnonymousUser
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.http import urlencode
@@ -22,7 +21,6 @@ from broker_site.cursors import purpose
 from broker_site.parameters import Parameters, PlainText
 from broker_site.problems import Problem, as_problem
 from headers.catalogs import Catalog
-from headers.finding import AmbiguousKey, RunFinder, RunNotFound
 from headers.index.listing import Wanted
 from headers.index.runs import CatalogsUnavailable, IndexedRuns
 from headers.lists import wanted_of
@@ -32,15 +30,12 @@ from headers.paging import run_page
 from headers.repositories import Run
 from headers.selection import EXIT_STATUSES
 from policies.audit import note_runs
-from policies.explain import explain
 from policies.models import User
 from policies.principals import access_of
 from staff.checkup import check_catalog
 from staff.guards import ReadOnlyAdmin
-from staff.simulator import who_can_read
 
 PAGE_SIZE = 50
-NOBODY = ("anonymous", "-")
 UID_LIKE = re.compile(r"(?=.*\d)[0-9a-f][0-9a-f-]{4,}")
 
 
@@ -54,10 +49,6 @@ class RunChangelistParameters(Parameters):
     until = serializers.CharField(required=False, allow_blank=True, max_length=64)
     without_proposal = serializers.ChoiceField(("1",), required=False)
     cursor = serializers.CharField(required=False, max_length=2000)
-
-
-class ExplainParameters(Parameters):
-    user = PlainText(required=False, allow_blank=True, max_length=150)
 
 
 class RunAdmin(ReadOnlyAdmin):
@@ -75,7 +66,6 @@ class RunAdmin(ReadOnlyAdmin):
         return [
             path("", view(self.changelist_view), name=f"{name}_changelist"),
             path("check/", view(self.check_view), name=f"{name}_check"),
-            path("<str:uid>/explain/", view(self.explain_view), name=f"{name}_explain"),
         ]
 
     # -- Views -----------------------------------------------------------------------------
@@ -90,27 +80,6 @@ class RunAdmin(ReadOnlyAdmin):
         except (ValidationError, Problem, CatalogsUnavailable, QueryRefused) as error:
             return self._refused(request, error)
         return self._page(request, "run_list", context)
-
-    def explain_view(self, request: HttpRequest, uid: str) -> HttpResponse:
-        """One run: what it is, who may read it, and which rule decides for anybody."""
-        self._require_permission(request)
-        try:
-            given = ExplainParameters.checked(request.GET)
-            run = self._run(request, uid)
-        except (ValidationError, CatalogsUnavailable) as error:
-            return self._refused(request, error)
-        note_runs([run])
-        name = given.get("user", "")
-        person = _person(name)
-        context = {
-            "run": _row(run),
-            "start": run.start,
-            "asked": name,
-            "unknown": bool(name) and person is None,
-            "decision": explain(person, run.catalog, run.start) if person else None,
-            "readers": who_can_read(run),
-        }
-        return self._page(request, "explain", context)
 
     def check_view(self, request: HttpRequest) -> HttpResponse:
         """What `check_catalogs` finds. Names files, so it is for data admins."""
@@ -143,18 +112,12 @@ class RunAdmin(ReadOnlyAdmin):
         )
         note_runs(page.runs)
         return {
-            "rows": [_row(run) for run in page.runs],
+            "rows": [run_row(run) for run in page.runs],
             "given": filters,
             "statuses": EXIT_STATUSES,
             "older": page.next and urlencode(filters | {"cursor": page.next}),
             "newer": page.previous and urlencode(filters | {"cursor": page.previous}),
         }
-
-    def _run(self, request: HttpRequest, uid: str) -> Run:
-        try:
-            return RunFinder([self._catalog], access_of(_user(request))).find(uid)
-        except (RunNotFound, AmbiguousKey):
-            raise Http404 from None
 
     def _refused(self, request: HttpRequest, error: Exception) -> HttpResponse:
         if isinstance(error, CatalogsUnavailable):
@@ -191,7 +154,7 @@ def wanted(catalog: Catalog, given: dict[str, Any]) -> Wanted:
     return replace(found, also=Q(proposal="")) if "without_proposal" in given else found
 
 
-def _row(run: Run) -> dict[str, Any]:
+def run_row(run: Run) -> dict[str, Any]:
     """What a list shows of a run. Documents may hold anything, so all of it is text."""
     status = (run.stop or {}).get("exit_status", "unknown") if run.stop else "open"
     return {
@@ -217,12 +180,6 @@ def beamline_time(catalog: Catalog, moment: Any) -> str:
     except (TypeError, ValueError, OverflowError, OSError):
         return _shown(moment)
     return f"{time:%Y-%m-%d %H:%M:%S}"
-
-
-def _person(name: str) -> User | AnonymousUser | None:
-    if name in NOBODY:
-        return AnonymousUser()
-    return User.objects.filter(username=name).first() if name else None
 
 
 def _user(request: HttpRequest) -> User:

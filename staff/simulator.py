@@ -40,6 +40,15 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Found:
+    """Runs of a catalog: how many, and the newest of them."""
+
+    catalog: Catalog
+    count: int
+    newest: list[Run]
+
+
+@dataclass(frozen=True)
 class ReadersByRule:
     """The people whom one rule lets read a run."""
 
@@ -108,9 +117,7 @@ def _shares(
         earlier.append(proposals)
         part = indexed.narrowed(catalog, alone)
         if count := part.count(Wanted()):
-            away = catalog.name in indexed.unavailable
-            newest = [] if away else part.page(Wanted(), FIRST_RUNS).runs
-            yield Share(catalog, rule, count, newest)
+            yield Share(catalog, rule, count, _newest(part, catalog, indexed))
 
 
 def _indexed(catalogs: Sequence[Catalog], viewer: Access) -> IndexedRuns:
@@ -122,14 +129,17 @@ def _indexed(catalogs: Sequence[Catalog], viewer: Access) -> IndexedRuns:
 
 def who_can_read(run: Run) -> list[ReadersByRule]:
     """The people who may read a run, under the first rule that lets them."""
+    return readers_of(run.catalog, run.proposal)
+
+
+def readers_of(catalog: Catalog, proposal_id: str | None) -> list[ReadersByRule]:
+    """The people who may read the runs of a proposal in a catalog, or those without proposal."""
     active = User.objects.filter(is_active=True)
     admins = active.filter(Q(is_superuser=True) | Q(data_admin=True))
-    proposal = Proposal.objects.filter(proposal_id=run.proposal).first()
+    proposal = Proposal.objects.filter(proposal_id=proposal_id).first()
     groups = [(DecidingRule.DATA_ADMIN, admins)]
     if proposal is None or not proposal.locked:
-        groups.append(
-            (DecidingRule.STAFF, active.filter(staffed_beamlines__name=run.catalog.beamline))
-        )
+        groups.append((DecidingRule.STAFF, active.filter(staffed_beamlines__name=catalog.beamline)))
     if proposal is not None and not proposal.locked:
         current = proposal.memberships.current().values("user")
         groups.append((DecidingRule.MEMBER, active.filter(pk__in=current)))
@@ -177,6 +187,36 @@ def what_changes(
             if gained or lost:
                 report.effects.append(Effect(who, catalog.name, gained, lost))
     return report
+
+
+def what_is_gained(
+    before: Access, after: Access, viewer: Access, catalogs: Sequence[Catalog]
+) -> list[Found]:
+    """The runs that one access allows and an earlier one does not."""
+    indexed = _indexed(catalogs, viewer)
+    found = []
+    for catalog in catalogs:
+        old, new = (proposals_of(access.rule(catalog)) for access in (before, after))
+        part = indexed.narrowed(catalog, new - old)
+        if count := part.count(Wanted()):
+            found.append(Found(catalog, count, _newest(part, catalog, indexed)))
+    return found
+
+
+def _newest(part: IndexedRuns, catalog: Catalog, indexed: IndexedRuns) -> list[Run]:
+    away = catalog.name in indexed.unavailable
+    return [] if away else part.page(Wanted(), FIRST_RUNS).runs
+
+
+def runs_of_proposal(proposal_id: str, viewer: Access, catalogs: Sequence[Catalog]) -> list[Found]:
+    """The runs of a proposal among those that the viewer may read."""
+    indexed, of = _indexed(catalogs, viewer), Proposals(frozenset({proposal_id}))
+    parts = [(catalog, indexed.narrowed(catalog, of)) for catalog in catalogs]
+    return [
+        Found(catalog, count, _newest(part, catalog, indexed))
+        for catalog, part in parts
+        if (count := part.count(Wanted()))
+    ]
 
 
 def _counting(indexed: IndexedRuns, catalog: Catalog) -> Callable[[Proposals, Proposals], int]:

@@ -8,8 +8,10 @@ from typing import Any
 
 from django import template
 from django.conf import settings
+from django.contrib.auth.context_processors import PermWrapper
 from django.core.cache import caches
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.urls import reverse
 
 from headers.catalogs import Catalog
@@ -41,10 +43,19 @@ class Health:
     warnings: Sequence[Finding]
 
 
+@register.inclusion_tag("admin/access/form.html")
+def desk_form(request: HttpRequest) -> dict[str, Any]:
+    return {"perms": PermWrapper(request.user), "catalogs": settings.CATALOGS, "given": {}}
+
+
 @register.inclusion_tag("admin/dashboard.html")
 def broker_dashboard(user: User) -> dict[str, Any]:
+    return {"health": _health(user) if user.has_perm("headers.view_runstart") else []}
+
+
+@register.inclusion_tag("admin/events.html")
+def broker_events(user: User) -> dict[str, Any]:
     return {
-        "health": _health(user) if user.has_perm("headers.view_runstart") else [],
         "sync": ProposalSync.objects.first(),
         "shows_sync": user.has_perm("policies.view_proposalsync"),
         "refusals": _refusals(user),
@@ -75,7 +86,8 @@ def _warnings(catalog: Catalog) -> list[Finding]:
     found: list[Finding] | None = caches["counters"].get_or_set(
         f"catalog-check:{catalog.name}", partial(check_quickly, catalog), CHECK_SECONDS
     )
-    return [finding for finding in found or () if finding.level is not Level.OK]
+    # Both databases of a catalog may have the same to say.
+    return list(dict.fromkeys(finding for finding in found or () if finding.level is not Level.OK))
 
 
 def _refusals(user: User) -> QuerySet[AuditEvent] | None:

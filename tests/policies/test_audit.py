@@ -109,7 +109,7 @@ def test_a_page_of_two_runs_is_recorded_as_two_reads(
     assert [uid for _, uid in event.details["runs"]] == uids[:-3:-1]
 
 
-@pytest.mark.parametrize("page", ["headers/csx_run/", "headers/csx_run/{uid}/explain/"])
+@pytest.mark.parametrize("page", ["headers/csx_run/", "access/?run={uid}"])
 def test_the_admins_pages_of_runs_are_recorded_once(
     page: str, world: People, recorder: Recorder
 ) -> None:
@@ -127,7 +127,7 @@ def test_what_somebody_can_read_is_recorded_when_staff_look_at_it(
     uid = recorder.run("310000")
     client = Client()
     client.force_login(User.objects.create_superuser("root"), backend=BACKEND)
-    assert client.get(f"/admin/policies/user/{world.alice.pk}/reads/").status_code == 200
+    assert client.get("/admin/access/?person=alice").status_code == 200
     (event,) = told("read")
     assert event.result == "simulated"
     assert event.details == {"what can be read by": "alice", "runs": [["csx", uid]]}

@@ -7,7 +7,6 @@ import pytest
 from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 
-from headers.models import RUNS_OF_CATALOGS
 from policies.explain import DecidingRule, explain
 from policies.models import AuditEvent, Beamline, Membership, Proposal, RunOverride
 from policies.principals import access_of
@@ -70,15 +69,6 @@ def test_the_counts_agree_with_the_explanations(people: People, recorder: Record
 def test_nobody_learns_of_runs_that_they_may_not_read(people: People, recorder: Recorder) -> None:
     recorded(recorder)
     assert shares(people.bob, access_of(people.alice)) == {("csx", DecidingRule.PUBLIC): 1}
-
-
-def test_the_page_of_a_person_tells_what_they_read(staff: People, recorder: Recorder) -> None:
-    runs = recorded(recorder)
-    text = browser("sue").get(f"/admin/policies/user/{staff.alice.pk}/reads/").content.decode()
-    assert "Among the runs that you yourself may read." in text
-    assert f"/api/v1/headers/{runs['310000']}/" in text
-    assert runs["far"] not in text
-    assert browser("sue").get("/admin/policies/user/999/reads/").status_code == 404
 
 
 def effects(text: str) -> set[tuple[str, ...]]:
@@ -146,11 +136,3 @@ def test_a_bulk_action_has_a_preview(staff: People, recorder: Recorder) -> None:
     assert ("sue", "hxn", "1", "0") in effects(text)
     assert not proposal("310000").is_public
     assert Membership.objects.current().count() == 2
-
-
-def test_a_run_tells_who_can_read_it(staff: People, recorder: Recorder) -> None:
-    uid = recorder.run("312000")
-    url = f"/admin/headers/{RUNS_OF_CATALOGS[0]._meta.model_name}/{uid}/explain/"
-    text = browser("root").get(url).content.decode()
-    assert "<td>everybody</td>" in text
-    assert "<td>dan, root</td>" in text
