@@ -1,6 +1,6 @@
 from django.urls import path
 
-from headers import compare_page, list_page, pages, scan_page
+from headers import compare_page, list_page, neighbours, pages, scan_page
 from headers.annotations import searches
 from headers.annotations import views as annotations
 
@@ -16,5 +16,6 @@ urlpatterns = [
         annotations.AnnotationsPage.as_view(),
         name="run-annotations",
     ),
+    path("runs/<str:key>/neighbours/", neighbours.RunNeighboursPage.as_view(), name="neighbours"),
     path("runs/<str:key>/", pages.RunDetailPage.as_view(), name="run"),
 ]

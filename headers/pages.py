@@ -15,9 +15,12 @@ from broker_site.problems import Problem, as_problem
 from headers import views
 from headers.descriptors import Descriptor, as_mapping
 from headers.downloads import array_downloads, run_downloads, stream_url, table_downloads
+from headers.highlights import highlights
 from headers.metadata_tree import tree
 from headers.plotting import BASELINE, field_kind, holds_text, is_undescribed, plot_plan
 from headers.repositories import Run, any_event, newest_event_time
+from headers.sentences import sentence
+from headers.snippets import snippets
 from headers.streams import uids_of
 from headers.summaries import label, summarize
 from headers.view_state import ViewState
@@ -60,13 +63,17 @@ class RunDetailPage(PageView):
         ViewState.of(request)
         run = self.run(key)
         url = reverse("header-detail", args=[run.key or key])
+        site = request.build_absolute_uri("/").rstrip("/")
         streams = [_typed(run, stream) for stream in sorted(views.streams(run), key=_place)]
+        shown = [_stream(run, url, stream) for stream in streams]
         context = {
             "run": run,
             "summary": summarize(run),
+            "sentence": sentence(run),
+            "highlights": highlights(run.start),
+            "snippets": snippets(site, url, run, shown),
             "url": url,
-            "site": request.build_absolute_uri("/").rstrip("/"),
-            "streams": [_stream(run, url, stream) for stream in streams],
+            "streams": shown,
             "link": request.build_absolute_uri(reverse("run", args=[run.key or key])),
             "readers": [("", readers_of(run.catalog, run.proposal))],
             "progress": _progress(run, streams),
@@ -144,6 +151,7 @@ def _stream(run: Run, run_url: str, stream: dict[str, Any]) -> dict[str, Any]:
         "arrays": [{"name": name, "kind": kinds[name]} for name in arrays],
         "aside": stream["name"] == BASELINE,
         "table_fields": json.dumps(columns) if columns else None,
+        "units": json.dumps({f["name"]: f["units"] for f in fields if type(f["units"]) is str}),
         "recorded_elsewhere": bool(kinds) and set(kinds.values()) == {"unavailable"},
         "tables": table_downloads(url, stream),
         "array_downloads": [

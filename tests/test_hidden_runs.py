@@ -80,6 +80,7 @@ HIDDEN: dict[str, list[str]] = {
     "api/v1/headers/<str:key>/star/": ["/api/v1/headers/{key}/star/"],
     "api/v1/headers/<str:key>/tags/": ["/api/v1/headers/{key}/tags/"],
     "api/v1/headers/<str:key>/notes/": ["/api/v1/headers/{key}/notes/"],
+    "runs/<str:key>/neighbours/": ["/runs/{key}/neighbours/", "/runs/{key}/neighbours/?unknown=1"],
     "api/v1/metadata/<path:node>": [
         "/api/v1/metadata/{key}",
         "/api/v1/metadata/all/{key}",

@@ -66,7 +66,7 @@ export async function getArray(streamUrl, field, slice, signal) {
 }
 
 /** The same for a column: the field that it holds. */
-const fieldOf = (column) => (column === "_seq_num" || column === "_time" ? column.slice(1) : column);
+export const fieldOf = (column) => (column === "_seq_num" || column === "_time" ? column.slice(1) : column);
 
 const KNOWN = 5000; // of the last rows, among which new ones may be
 

@@ -83,7 +83,7 @@ export function followRun(run, streams, on = {}) {
       run.dataset.status = "ended";
       told?.remove();
       if (renewing) await renewing;
-      await renewed(["#status", ".facts", "#downloads", ".jump"]);
+      await renewed(["#status", ".sentence", ".facts", "#downloads", ".jump"]);
       for (const stream of streams) stream.isOpen = false;
       on.ended?.();
     },

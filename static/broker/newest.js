@@ -21,7 +21,7 @@ async function show(uid) {
   if (!response.ok || shown !== uid) return;
   const run = new DOMParser().parseFromString(await response.text(), "text/html").getElementById("run");
   const [, ...others] = run.querySelectorAll("[data-stream]");
-  for (const part of [...others, ...run.querySelectorAll("#downloads, #metadata, #programs, .jump")]) part.remove();
+  for (const part of [...others, ...run.querySelectorAll("#downloads, #metadata, #programs, .jump, .neighbours")]) part.remove();
   run.querySelector("h1").replaceWith(title(run.querySelector("h1").textContent, page));
   close?.();
   place.replaceChildren(document.adoptNode(run));

@@ -1,7 +1,9 @@
 // One stream on a page: its plot, its pictures and its table, which grow while the run is taken.
+import { BeforeAfter } from "./baseline.js";
 import { Frames, Spectra } from "./frames.js";
 import { Grid } from "./grid.js";
 import { Lines } from "./lines.js";
+import { offerRetry } from "./retry.js";
 import { EventTable } from "./table.js";
 
 const REDRAW = 700; // ms, at the most so often
@@ -22,6 +24,7 @@ export class Stream {
     }
     this.table(url);
     for (const part of this.parts) if (this.events) this.whenSeen(part);
+    for (const part of this.parts) if (part !== this.shown) offerRetry(part.root, () => this.load(part, true));
   }
 
   plot(place, url) {
@@ -35,7 +38,10 @@ export class Stream {
     const fields = JSON.parse(fold.dataset.table);
     const show = () => {
       if (!fold.open || this.shown) return;
-      this.shown = new EventTable(fold.querySelector("[data-table-body]"), url, fields, this.events, this.zone);
+      const [place, units] = [fold.querySelector("[data-table-body]"), JSON.parse(this.section.dataset.units)];
+      this.shown = "aside" in this.section.dataset
+        ? new BeforeAfter(place, url, fields, this.events, units)
+        : new EventTable(place, url, fields, this.events, this.zone, units);
       this.shown.load();
       this.parts.push(this.shown);
     };

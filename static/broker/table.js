@@ -1,14 +1,15 @@
 // The events of a stream as a table that can be sorted, one page at a time.
-import { append, fetched, getTable } from "./data.js";
+import { append, fetched, fieldOf, getTable } from "./data.js";
 import { make, number, visible } from "./dom.js";
+import { failed, loading } from "./retry.js";
 
 const MAX_EVENTS = 100_000;
 const PAGE = 50;
 const SHOWN_TEXTS = 8;
 
 export class EventTable {
-  constructor(root, streamUrl, fields, events, zone) {
-    Object.assign(this, { root, streamUrl, fields, events, page: 0, sorted: null });
+  constructor(root, streamUrl, fields, events, zone, units = {}) {
+    Object.assign(this, { root, streamUrl, fields, events, units, page: 0, sorted: null });
     this.clock = new Intl.DateTimeFormat("sv-SE", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
   }
 
@@ -18,12 +19,13 @@ export class EventTable {
       this.root.replaceChildren(make("p", { className: "plot-note", textContent: note }));
       return;
     }
+    this.root.replaceChildren(loading("the table"));
     try {
       this.columns = await fetched(this, () => getTable(this.streamUrl, this.fields));
       this.names = Object.keys(this.columns);
       this.arrange();
     } catch (error) {
-      this.root.replaceChildren(make("p", { className: "plot-note", textContent: error.message }));
+      this.root.replaceChildren(failed(error, () => this.load()));
     }
   }
 
@@ -78,13 +80,14 @@ export class EventTable {
       return button;
     };
     const where = make("span", { className: "dim", textContent: `page ${this.page + 1} of ${pages}, ${this.rows.length} events` });
-    const scroll = make("div", { className: "scroll", tabIndex: 0 }, table);
+    const scroll = make("div", { className: "scroll events", tabIndex: 0 }, table);
     scroll.setAttribute("role", "region");
     scroll.setAttribute("aria-label", "Events");
-    const along = this.root.querySelector(".scroll")?.scrollLeft ?? 0;
+    const { scrollLeft: along = 0, scrollTop: down = 0 } = this.root.querySelector(".scroll") ?? {};
     this.root.replaceChildren(scroll, make("div", { className: "row pages" }, turn("← Back", -1), where, turn("On →", 1)));
     this.root.shown = this.rows.slice(this.page * PAGE, (this.page + 1) * PAGE);
-    scroll.scrollLeft = along;
+    Object.assign(scroll, { scrollLeft: along, scrollTop: this.drawn === this.page ? down : 0 });
+    this.drawn = this.page;
     const wanted = (button) => (button.dataset.name ?? button.textContent) === focus;
     if (focus) [...this.root.querySelectorAll("button")].find(wanted)?.focus();
   }
@@ -93,6 +96,8 @@ export class EventTable {
     const mark = this.sorted?.name === name ? (this.sorted.down ? " ↓" : " ↑") : "";
     const button = make("button", { type: "button", textContent: visible(name) + mark });
     button.dataset.name = name;
+    const unit = this.units[fieldOf(name)];
+    if (unit) button.append(make("span", { className: "unit", textContent: visible(unit) }));
     button.addEventListener("click", () => this.sort(name));
     const cell = make("th", { scope: "col", className: "num" }, button);
     cell.setAttribute("aria-sort", mark ? (this.sorted.down ? "descending" : "ascending") : "none");

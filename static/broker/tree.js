@@ -9,6 +9,7 @@ export function searchable(section) {
 
   function find() {
     const wanted = input.value.trim().toLowerCase();
+    section.querySelector(".human").hidden = Boolean(wanted); // it is in the documents, too
     const items = [...section.querySelectorAll(".tree li")];
     for (const item of items) item.hidden = Boolean(wanted);
     let hits = 0;

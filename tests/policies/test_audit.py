@@ -168,6 +168,7 @@ RECORDED_AS = {
     "/runs/{uid}/": ONE,
     "/runs/csx/1/": NOTHING,  # leads to the run's page, which is recorded
     "/compare/?run={uid}": ONE,
+    "/runs/{uid}/neighbours/": ONE,
 }
 
 
