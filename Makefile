@@ -42,6 +42,7 @@ lock: | $(VENV)/bin/python
 serve: $(VENV)/service frontend
 	python manage.py check --deploy --fail-level ERROR
 	python manage.py migrate --no-input
+	python manage.py collectstatic --no-input --verbosity 0 --ignore '*.map'
 	@python -m live & live=$$!; gunicorn --config deploy/gunicorn.conf.py broker_site.wsgi & web=$$!; \
 	trap 'kill $$live $$web' INT TERM; wait $$web; code=$$?; kill $$live; wait; exit $$code
 

@@ -20,7 +20,10 @@ MIN_BYTES = 2048
 LEVEL = 1  # above it, either takes longer than it saves on a network of 1 Gbit/s
 GZIP_WINDOW = 31  # 15, and 16 for a gzip header
 PATH = re.compile(r"/api/v1/(headers|events|descriptors|schema|metadata|search|documents)/")
-TEXTS = {"application/json", "application/x-ndjson", "text/csv", "application/json-seq"}
+TEXTS = {
+    *("application/json", "application/x-ndjson", "text/csv", "application/json-seq"),
+    *("application/vnd.oai.openapi", "application/vnd.oai.openapi+json"),
+}
 DOCUMENTS = {"application/msgpack", "application/x-msgpack", "application/bson"}
 _CODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([\d.]+)\s*)?")
 

@@ -88,7 +88,7 @@ MIDDLEWARE = [
     "policies.audit.AuditMiddleware",
     "broker_site.compression.CompressionMiddleware",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "broker_site.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -253,6 +253,18 @@ SPECTACULAR_SETTINGS = {
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     # Beamlines may have the same names.
     "ENUM_NAME_OVERRIDES": {"CatalogEnum": [catalog.name for catalog in CATALOGS]},
+    "TAGS": [
+        {"name": name, "description": description}
+        for name, description in (
+            ("headers", "Runs: lists, counts, one run, its streams, tables, arrays and files"),
+            ("events", "Events of descriptors, and arrays of one event"),
+            ("descriptors", "What the events of a stream hold"),
+            ("auth", "Signing in, sessions and API tokens"),
+            ("catalogs", "Writing documents of new runs"),
+            ("about", "The service itself"),
+            ("tiled", "Tiled's protocol, for its clients"),
+        )
+    ],
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "broker_site.openapi.add_examples",
@@ -320,8 +332,19 @@ STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
     "staticfiles": {"BACKEND": "broker_site.static_files.VersionedStaticFiles"},
 }
-# Without collectstatic (demo, tests) the files are served from where they are.
+# Without collectstatic (tests) the files are served from where they are, and not compressed.
 WHITENOISE_USE_FINDERS = True
+WHITENOISE_SKIP_COMPRESS_EXTENSIONS = (
+    "png",
+    "gif",
+    "jpg",
+    "woff",
+    "woff2",
+    "map",
+    "gz",
+    "br",
+    "txt",
+)
 
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"

@@ -73,6 +73,8 @@ def _prepare_policies() -> None:
     from demo.people import create_people
 
     call_command("migrate", interactive=False, verbosity=0)
+    # Compressed once; later only what has changed.
+    call_command("collectstatic", interactive=False, verbosity=0, ignore_patterns=["*.map"])
     create_people()
 
 

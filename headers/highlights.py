@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from headers.inert import visible
+from broker_site.inert import visible
 
 FIRST = (
     "purpose", "title", "sample", "sample_name", "comment", "comments", "notes", "operator",

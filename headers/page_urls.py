@@ -1,10 +1,11 @@
 from django.urls import path
 
-from headers import compare_page, list_page, neighbours, pages, scan_page
+from headers import compare_page, guide, list_page, neighbours, pages, scan_page
 from headers.annotations import searches
 from headers.annotations import views as annotations
 
 urlpatterns = [
+    path("help/", guide.HelpPage.as_view(), name="help"),
     path("runs/", list_page.RunListPage.as_view(), name="runs"),
     path("runs/facets/", list_page.RunFacetsPage.as_view(), name="run-facets"),
     path("runs/<str:catalog>/<int:scan_id>/", scan_page.ScanPage.as_view(), name="scan"),

@@ -102,3 +102,15 @@ def test_the_page_of_the_documentation_needs_no_foreign_server(acting_as: Actor)
     assert response.status_code == 200
     assert b"cdn" not in response.content.lower()
     assert "unsafe-inline" not in response["Content-Security-Policy"].split("script-src")[1][:30]
+
+
+def test_every_tag_is_described(acting_as: Actor) -> None:
+    schema = acting_as("nobody").get("/api/v1/schema/?format=json").json()
+    described = {tag["name"] for tag in schema["tags"] if tag["description"]}
+    used = {
+        tag
+        for operations in schema["paths"].values()
+        for operation in operations.values()
+        for tag in operation["tags"]
+    }
+    assert described == used
