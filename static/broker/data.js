@@ -44,8 +44,8 @@ export function getTable(streamUrl, fields, signal) {
 /** A data key that is named like one of the table's own columns has `_` put in front. */
 export const columnOf = (field) => (field === "seq_num" || field === "time" ? `_${field}` : field);
 
-export const arrayUrl = (streamUrl, field, slice, format = "octet-stream") =>
-  `${streamUrl}data/${encodeURIComponent(field)}/?${new URLSearchParams({ format, slice })}`;
+export const arrayUrl = (streamUrl, field, slice, format = "octet-stream", more = {}) =>
+  `${streamUrl}data/${encodeURIComponent(field)}/?${new URLSearchParams({ format, slice, ...more })}`;
 
 const shapeOf = (response) => (response.headers.get("X-Array-Shape") || "").split(",").filter(Boolean).map(Number);
 
@@ -54,9 +54,9 @@ export async function getShape(streamUrl, field, slice, signal) {
   return shapeOf(await ask(arrayUrl(streamUrl, field, slice), { method: "HEAD", signal }));
 }
 
-/** {shape, values}: a slice of a field over all events of the stream, values in C order. */
-export async function getArray(streamUrl, field, slice, signal) {
-  const response = await ask(arrayUrl(streamUrl, field, slice), { signal });
+/** {shape, values}: a slice of a field over all events of the stream, values in C order. more: parameters. */
+export async function getArray(streamUrl, field, slice, signal, more) {
+  const response = await ask(arrayUrl(streamUrl, field, slice, "octet-stream", more), { signal });
   const dtype = response.headers.get("X-Array-Dtype") || "";
   const Values = TYPES[dtype.slice(-2)];
   if (!Values) throw new ApiError(`Values of type ${dtype} cannot be drawn.`);

@@ -1,107 +1,158 @@
-// A picture of numbers: a detector frame or a map. Colours, contrast, a profile through any point.
-// `root.plotted` tells what is drawn: {width, height, values, rows, columns, low, high}.
-import uPlot from "uplot";
-import { COLOUR_MAPS, colourTable, contrast, levels } from "./colours.js";
-import { axisStyle, ticked } from "./lines.js";
-import { checkbox, labelled, make, number, onTheme, resolved, select } from "./dom.js";
+// A picture of numbers: a detector frame or a map. Colours, contrast, zoom, profiles, a region.
+// `root.plotted` tells what is drawn: {width, height, values, rows, columns, low, high, view, …}.
+import { COLOUR_MAPS, colourTable, contrast, DIVERGING } from "./colours.js";
+import { labelled, make, number, onTheme, select } from "./dom.js";
+import { Axis } from "./viewer/axis.js";
+import { Figure } from "./viewer/figure.js";
+import { Histogram } from "./viewer/histogram.js";
+import { Layer } from "./viewer/layer.js";
+import { Profiles } from "./viewer/profiles.js";
+import { RegionFields, statisticsOf } from "./viewer/region.js";
+import { rangeOf, scaleOf, SCALES } from "./viewer/scale.js";
 
-const UNEVEN_PIXELS = 600;
-
-/** The cell that a part (0 … 1) of the way along an axis is in. */
-function cellAt(part, count, bounds) {
-  const value = bounds && bounds[0] + part * (bounds[count] - bounds[0]);
-  const cell = bounds ? bounds.findIndex((bound) => bound > value) - 1 : Math.floor(part * count);
-  return cell < 0 && part > 0 ? count - 1 : Math.min(count - 1, Math.max(0, cell));
-}
-
-/** The part of the way along an axis that a cell's position is at. */
-const partOf = (cell, count, bounds, positions) =>
-  bounds ? (positions[cell] - bounds[0]) / (bounds[count] - bounds[0]) : (cell + 0.5) / count;
-
-/** The cell of each pixel along an axis: one for each, or as wide as they are. */
-function pixelCells(count, bounds) {
-  const pixels = bounds ? Math.max(count, UNEVEN_PIXELS) : count;
-  return Array.from({ length: pixels }, (_, i) => cellAt((i + 0.5) / pixels, count, bounds));
-}
+const TOOLS = [["point", "Point"], ["line", "Line"], ["region", "Region"]];
+const EMPTY = { low: 0, high: 1, positive: 1 };
+const NARROW = 640; // px
+let made = 0;
 
 export class Picture {
-  /** `upwards`: the first row is at the bottom, as on a graph. */
-  constructor(root, { upwards = false, describe }) {
-    Object.assign(this, { root, upwards, describe, cursor: null });
-    this.map = select(COLOUR_MAPS.map((name) => [name, name]), "viridis");
-    this.log = checkbox();
-    [this.low, this.high] = [0, 1].map(() => make("input", { type: "number", step: "any", className: "contrast" }));
-    this.auto = make("button", { type: "button", textContent: "Auto contrast" });
-    this.across = select([["row", "along the row"], ["column", "along the column"]], "row");
-    this.canvas = make("canvas", { className: "image", tabIndex: 0 });
-    this.canvas.setAttribute("role", "img");
+  /**
+   * `upwards`: the first row is at the bottom, as on a graph.
+   * actions: pointed(row, column) when a point is chosen, viewed() when another part is seen,
+   * measured(cells, above) when a region is chosen, or null for none.
+   */
+  constructor(root, { upwards = false, describe, actions = {} }) {
+    Object.assign(this, { root, upwards, describe, actions, cursor: null, line: null, cells: null, details: [] });
+    this.figure = new Figure({
+      upwards,
+      actions: {
+        paint: (context, placeX, placeY) => this.paint(context, placeX, placeY),
+        pointed: (x, y) => this.pointAt(x, y, true),
+        hovered: (x, y) => this.tell(x, y),
+        dragged: (tool, from, to, done) => this.dragged(tool, from, to, done),
+        viewed: () => this.actions.viewed?.(),
+      },
+    });
+    this.canvas = this.figure.canvas;
     this.canvas.setAttribute("aria-label", `${describe}, not drawn yet`);
-    this.bar = make("canvas", { width: 256, height: 1 });
-    this.bar.setAttribute("aria-hidden", "true");
-    [this.lowText, this.highText] = [make("span"), make("span")];
+    this.map = select(COLOUR_MAPS.map((name) => [name, name]), "viridis");
+    this.scale = select(SCALES, "linear");
+    [this.low, this.high] = [0, 1].map(() => make("input", { type: "number", step: "any", className: "contrast" }));
+    this.above = make("div", { className: "controls" });
+    this.mask = make("input", { type: "number", step: "any", className: "contrast", placeholder: "none" });
+    this.mask.title = "Larger values are left out: hot pixels, and marks of dead ones";
+    this.auto = make("button", { type: "button", textContent: "Auto", title: "Limits from the values, for each picture anew" });
+    this.histogram = new Histogram((end, value) => this.limit(end, value));
+    this.profiles = new Profiles();
+    this.fields = new RegionFields((cells) => this.choose(cells));
     this.readout = make("p", { className: "legend-readout" });
     this.readout.setAttribute("role", "status");
-    this.profile = make("div");
-    this.above = make("div", { className: "controls" });
-    this.mark = make("div", { className: "crosshair", hidden: true });
-    root.replaceChildren(
-      this.above,
-      make("div", { className: "controls" },
-        labelled("Colours", this.map), make("label", {}, this.log, " log"),
-        labelled("From", this.low), labelled("to", this.high), this.auto, labelled("Profile", this.across)),
-      make("div", { className: "viewer" },
-        make("div", {}, make("div", { className: "picture" }, this.canvas, this.mark),
-          make("div", { className: "scale" }, this.lowText, this.bar, this.highText), this.readout),
-        this.profile),
-    );
+    this.side = make("div", { className: "side" }, this.histogram.root, this.fields.root, this.profiles.root);
+    root.replaceChildren(this.above, this.look(), make("div", { className: "viewer" },
+      make("div", {}, this.tools(), this.figure.root, this.readout), this.side));
     this.listen();
+  }
+
+  /** How values are coloured; folded where there is little room. */
+  look() {
+    this.folds = make("details", { className: "look", open: innerWidth >= NARROW }, make("summary", { textContent: "Colours, scale, mask" }),
+      make("div", { className: "controls" },
+        labelled("Colours", this.map), labelled("Scale", this.scale), labelled("From", this.low), labelled("to", this.high), this.auto,
+        labelled("Mask above", this.mask)));
+    return this.folds;
+  }
+
+  tools() {
+    made += 1;
+    this.choices = TOOLS.map(([value, text]) => {
+      const radio = make("input", { type: "radio", name: `tool-${made}`, value, checked: value === "point" });
+      radio.addEventListener("change", () => this.figure.use(value));
+      return make("label", {}, radio, make("span", { textContent: text }));
+    });
+    const choices = make("fieldset", { className: "tool-choice" }, make("legend", { className: "sr-only", textContent: "What a drag does" }), ...this.choices);
+    const zoom = (text, name, act) => {
+      const button = make("button", { type: "button", textContent: text, title: name, ariaLabel: name });
+      button.addEventListener("click", () => this.data && act());
+      return button;
+    };
+    return make("div", { className: "tools" }, choices,
+      zoom("+", "Closer", () => this.figure.zoom(0.5)), zoom("−", "Further", () => this.figure.zoom(2)), zoom("Whole", "The whole picture", () => this.figure.whole()));
   }
 
   listen() {
     const redraw = () => this.data && this.draw();
     this.map.addEventListener("change", redraw);
-    this.log.addEventListener("change", redraw);
-    this.across.addEventListener("change", () => this.data && this.drawProfile());
+    this.scale.addEventListener("change", redraw);
+    this.mask.addEventListener("change", () => { redraw(); if (this.cells) this.measure(); });
     for (const end of [this.low, this.high]) end.addEventListener("change", () => { this.manual = true; redraw(); });
     this.auto.addEventListener("click", () => { this.manual = false; redraw(); });
-    const point = (event) => this.pointAt(event);
-    this.canvas.addEventListener("pointerdown", point);
-    this.canvas.addEventListener("pointermove", (event) => (event.buttons || event.pointerType === "mouse") && this.hover(event));
-    this.canvas.addEventListener("keydown", (event) => this.step(event));
+    this.canvas.addEventListener("keydown", (event) => this.pressed(event));
     onTheme(redraw);
-    new ResizeObserver(() => this.chart?.setSize(this.profileSize())).observe(this.profile);
+    let width = 0;
+    new ResizeObserver(() => {
+      if (this.root.clientWidth === width || !this.data) return;
+      width = this.root.clientWidth;
+      this.folds.open ||= innerWidth >= NARROW;
+      this.figure.arrange();
+      this.figure.draw();
+    }).observe(this.root);
+  }
+
+  get maskAbove() {
+    return this.mask.value === "" ? Infinity : Number(this.mask.value);
+  }
+
+  /** A handle of the histogram moved one limit; it does not pass the other. */
+  limit(end, value) {
+    this.manual = true;
+    const [low, high] = [Number(this.low.value), Number(this.high.value)];
+    if (end) this.high.value = Math.max(value, low);
+    else this.low.value = Math.min(value, high);
+    this.draw();
   }
 
   /**
    * data: {width, height, values (row by row), aspect?, rows?: y of each row, columns?: x of each column,
-   * rowBounds?, columnBounds?: ascending bounds of cells that are not evenly wide, xName, yName}
+   * rowBounds?, columnBounds?: ascending bounds of cells that are not evenly wide, xName, yName,
+   * equal?: x and y are of one unit, its name; x?, y?: Axis instead of rows and columns, extent?: of the
+   * whole picture of a detector, in pixels, colours?: {values, channels}, coarse?: not all values are there}
    */
   show(data) {
-    const before = this.data;
     this.data = data;
-    if (before && this.cursor) this.stay(before);
-    const inside = this.cursor && this.cursor.row < data.height && this.cursor.column < data.width;
-    if (!inside) this.cursor = this.start();
+    const { width, height, rows, columns, rowBounds, columnBounds } = data;
+    const counted = (count) => Array.from({ length: count }, (_, i) => i);
+    const x = data.x ?? new Axis({ positions: columns ?? counted(width), bounds: columnBounds });
+    const y = data.y ?? new Axis({ positions: rows ?? counted(height), bounds: rowBounds });
+    this.base = new Layer({ x, y, values: data.values, colours: data.colours });
+    this.details = [];
+    if (!this.cursor || !this.base.has(...this.cursor)) this.cursor = this.start();
+    this.figure.show(this.full(x, y));
     this.draw();
+    if (this.cells) this.measure();
   }
 
-  /** The point that is read stays where it was measured, though a map has grown. */
-  stay({ rows, columns }) {
-    const moved = (old, now, at) => {
-      const found = old && now ? now.indexOf(old[at]) : at;
-      return found < 0 ? at : found;
-    };
-    const { row, column } = this.cursor;
-    this.cursor = { row: moved(rows, this.data.rows, row), column: moved(columns, this.data.columns, column) };
+  /** All that there is to see, and to which measure. */
+  full(x, y) {
+    const { extent, equal, aspect, width, height, xName = "x", yName = "y" } = this.data;
+    const [across, down] = [extent?.x ?? [x.start, x.end], extent?.y ?? [y.start, y.end]];
+    const true_ = (across[1] - across[0]) / (down[1] - down[0]);
+    const proportion = equal ? true_ : aspect ?? Math.min(2.5, Math.max(0.5, width / height));
+    return { x: across, y: down, cells: { x: width, y: height }, aspect: proportion, xName, yName, whole: Boolean(extent) };
+  }
+
+  /** A part in more detail, over the rest. */
+  addDetail(layer) {
+    this.details = [layer];
+    this.draw();
   }
 
   /** The middle, or where there is no value yet, the highest one. */
   start() {
-    const { width, height, values } = this.data;
-    const middle = { row: height >> 1, column: width >> 1 };
-    if (!Number.isNaN(values[middle.row * width + middle.column])) return middle;
-    const at = values.reduce((best, value, i) => (value > (values[best] ?? -Infinity) || Number.isNaN(values[best]) ? i : best), 0);
-    return { row: Math.floor(at / width), column: at % width };
+    const { base } = this;
+    const middle = base.at(base.y.count >> 1, base.x.count >> 1);
+    let at = (base.y.count >> 1) * base.x.count + (base.x.count >> 1);
+    if (Number.isNaN(middle)) base.values.forEach((value, i) => { if (value > (Number.isNaN(base.values[at]) ? -Infinity : base.values[at])) at = i; });
+    return [base.x.positions[at % base.x.count], base.y.positions[Math.floor(at / base.x.count)]];
   }
 
   fail(error) {
@@ -109,108 +160,160 @@ export class Picture {
     this.root.dataset.state = "failed";
   }
 
+  // -- drawing -----------------------------------------------------------------------------------
+
+  /** The limits of the colours, from the values unless they were chosen. */
+  setLimits(values) {
+    if (this.manual) return;
+    let [low, high] = contrast(values, this.maskAbove);
+    // Zero is where two colours meet.
+    if (DIVERGING.includes(this.map.value) && low < 0 && high > 0) [low, high] = [-Math.max(-low, high), Math.max(-low, high)];
+    [this.low.value, this.high.value] = [low, high].map((value) => +value.toPrecision(6));
+  }
+
   draw() {
-    const { width, height, values, aspect, rows, columns, rowBounds, columnBounds } = this.data;
-    if (!this.manual) [this.low.value, this.high.value] = contrast(values).map((value) => +value.toPrecision(6));
+    const { values, width, height, rows, columns, colours } = this.data;
+    const above = this.maskAbove;
+    this.setLimits(colours ? colours.values : values);
     const [low, high] = [Number(this.low.value), Number(this.high.value)];
-    const table = colourTable(this.map.value);
-    const found = levels(values, low, high, this.log.checked);
-    const [across, down] = [pixelCells(width, columnBounds), pixelCells(height, rowBounds)];
-    if (this.upwards) down.reverse();
-    const pixels = new ImageData(across.length, down.length);
-    down.forEach((row, y) => across.forEach((column, x) => {
-      const level = found[row * width + column];
-      if (level < 0) return; // no value: see-through
-      pixels.data.set(table.subarray(level * 4, level * 4 + 4), (y * across.length + x) * 4);
-    }));
-    Object.assign(this.canvas, { width: across.length, height: down.length });
-    this.canvas.style.aspectRatio = aspect ?? Math.min(3, Math.max(0.4, width / height));
-    this.canvas.getContext("2d").putImageData(pixels, 0, 0);
-    this.bar.getContext("2d").putImageData(new ImageData(table, 256, 1), 0, 0);
-    [this.lowText.textContent, this.highText.textContent] = [number(low), number(high)];
-    this.canvas.setAttribute("aria-label", `${this.describe}, ${width} by ${height} values; arrow keys move the point that is read`);
-    this.root.plotted = { kind: "picture", width, height, values, rows, columns, low, high };
-    this.root.dataset.state = "drawn";
-    this.drawProfile();
-  }
-
-  place(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const { width, height, rowBounds, columnBounds } = this.data;
-    const part = (offset, size) => Math.min(1, Math.max(0, offset / size));
-    const [x, y] = [part(event.clientX - box.left, box.width), part(event.clientY - box.top, box.height)];
-    return { column: cellAt(x, width, columnBounds), row: cellAt(this.upwards ? 1 - y : y, height, rowBounds) };
-  }
-
-  hover(event) {
-    if (!this.data) return;
-    if (event.buttons) this.pointAt(event);
-    else this.tell(this.place(event));
-  }
-
-  pointAt(event) {
-    if (!this.data) return;
-    this.cursor = this.place(event);
-    this.drawProfile();
-  }
-
-  step(event) {
-    const up = this.upwards ? 1 : -1;
-    const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [up, 0], ArrowDown: [-up, 0] }[event.key];
-    if (!move || !this.data) return;
-    event.preventDefault();
-    const far = event.shiftKey ? 10 : 1;
-    const clamp = (value, count) => Math.min(count - 1, Math.max(0, value));
-    this.cursor = {
-      row: clamp(this.cursor.row + move[0] * far, this.data.height),
-      column: clamp(this.cursor.column + move[1] * far, this.data.width),
+    const range = rangeOf(values, above) ?? EMPTY;
+    const table = colourTable(colours ? "gray" : this.map.value);
+    this.map.disabled = Boolean(colours);
+    this.painting = {
+      name: JSON.stringify([this.map.value, this.scale.value, low, high, this.mask.value]),
+      table, above, scale: scaleOf(this.scale.value, low, high, range.positive),
     };
-    this.drawProfile();
+    this.histogram.show({ values, range, low, high, scaleName: this.scale.value, above, table });
+    this.canvas.setAttribute("aria-label", `${this.describe}, ${width} by ${height} values; arrow keys move the point that is read, + and - zoom, 0 shows the whole`);
+    this.root.plotted = {
+      kind: "picture", width, height, values, rows: rows ?? this.data.y?.positions, columns: columns ?? this.data.x?.positions, low, high,
+      scale: this.scale.value, map: this.map.value, view: this.figure.view,
+    };
+    this.root.dataset.state = "drawn";
+    this.figure.draw();
+    this.follow();
   }
 
-  tell({ row, column }) {
-    const { rows, columns, xName = "x", yName = "y", values, width } = this.data;
-    const at = (list, index) => (list ? number(list[index]) : index);
-    this.readout.textContent = `${xName} ${at(columns, column)}  ${yName} ${at(rows, row)}  value ${number(values[row * width + column])}`;
+  paint(context, placeX, placeY) {
+    for (const layer of [this.base, ...this.details]) {
+      layer.paint(this.painting);
+      layer.draw(context, placeX, placeY);
+    }
+    this.root.plotted.view = this.figure.view;
+    this.figure.drawMarks(this.cursor, this.line, this.region);
   }
 
-  profileSize() {
-    return { width: Math.max(240, this.profile.clientWidth), height: 240 };
+  /** The layer that tells most of a place. */
+  layerAt(x, y) {
+    return this.details.find((layer) => layer.has(x, y)) ?? this.base;
   }
 
-  drawProfile() {
-    const { width, height, values, rows, columns, xName = "x", yName = "y" } = this.data;
-    const { row, column } = this.cursor;
-    const along = this.across.value === "row";
-    const count = along ? width : height;
-    const value = (i) => values[along ? row * width + i : i * width + column];
-    const x = Array.from({ length: count }, (_, i) => (along ? columns : rows)?.[i] ?? i);
-    const order = x.map((_, i) => i).sort((a, b) => x[a] - x[b]);
-    const drawn = [order.map((i) => x[i]), order.map((i) => (Number.isNaN(value(i)) ? null : value(i)))];
-    this.root.profile = { x: drawn[0], values: drawn[1] };
-    this.tell(this.cursor);
-    this.markCursor();
-    const label = along ? xName : yName;
-    if (this.chart && this.chart.axes[0].label === label && this.theme === resolved("--text")) {
-      this.chart.setData(drawn);
+  get names() {
+    const { xName = "x", yName = "y", equal } = this.data;
+    return { x: xName, y: yName, measured: equal };
+  }
+
+  // -- the point that is read --------------------------------------------------------------------
+
+  pointAt(x, y, chosen = false) {
+    if (!this.data) return;
+    const layer = this.layerAt(x, y);
+    const [row, column] = [layer.y.cellAt(y), layer.x.cellAt(x)];
+    this.cursor = [layer.x.positions[column], layer.y.positions[row]];
+    this.follow();
+    if (chosen) this.actions.pointed?.(this.base.y.cellAt(y), this.base.x.cellAt(x));
+  }
+
+  follow() {
+    const [x, y] = this.cursor;
+    const drawn = this.profiles.show(this.layerAt(x, y), this.cursor, this.line, this.names, this.maskAbove);
+    if (!this.line) this.profiles.hideLine();
+    this.root.profile = drawn.row;
+    this.root.profiles = drawn;
+    this.tell(x, y);
+    this.figure.drawMarks(this.cursor, this.line, this.region);
+  }
+
+  tell(x, y) {
+    if (!this.data) return;
+    const layer = this.layerAt(x, y);
+    const [row, column] = [layer.y.cellAt(y), layer.x.cellAt(x)];
+    const { xName = "x", yName = "y", colours } = this.data;
+    const at = row * layer.x.count + column;
+    const own = layer.colours ?? colours;
+    const value = own ? Array.from(own.values.slice(at * own.channels, (at + 1) * own.channels), number).join(", ") : number(layer.values[at]);
+    this.readout.textContent = `${xName} ${number(layer.x.positions[column])}  ${yName} ${number(layer.y.positions[row])}  value ${value}`;
+  }
+
+  pressed(event) {
+    if (!this.data || event.altKey || event.ctrlKey || event.metaKey) return;
+    const up = this.upwards ? 1 : -1;
+    const far = event.shiftKey ? 10 : 1;
+    const move = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [up, 0], ArrowDown: [-up, 0] }[event.key];
+    const zoom = { "+": 0.5, "=": 0.5, "-": 2 }[event.key];
+    if (!move && !zoom && event.key !== "0") return;
+    event.preventDefault();
+    if (zoom) this.figure.zoom(zoom, zoom < 1 ? this.cursor : undefined);
+    else if (move) this.step(...move.map((by) => by * far));
+    else this.figure.whole();
+  }
+
+  step(down, right) {
+    const layer = this.layerAt(...this.cursor);
+    const clamp = (value, count) => Math.min(count - 1, Math.max(0, value));
+    const column = clamp(layer.x.cellAt(this.cursor[0]) + right, layer.x.count);
+    const row = clamp(layer.y.cellAt(this.cursor[1]) + down, layer.y.count);
+    this.pointAt(layer.x.positions[column], layer.y.positions[row], true);
+  }
+
+  // -- line and region ---------------------------------------------------------------------------
+
+  dragged(tool, from, to, done) {
+    if (tool === "line") {
+      this.line = [from, to];
+      this.follow();
       return;
     }
-    this.chart?.destroy();
-    this.theme = resolved("--text");
-    this.chart = new uPlot({
-      ...this.profileSize(),
-      scales: { x: { time: false } },
-      legend: { show: false },
-      axes: [{ ...axisStyle(), label }, { ...axisStyle(), ...ticked }],
-      series: [{}, { stroke: resolved("--series-1"), width: 1.5, points: { show: false } }],
-    }, drawn, this.profile);
+    this.cells = this.snapped(from, to);
+    this.figure.drawMarks(this.cursor, this.line, this.region);
+    this.fields.show(this.cells);
+    if (done) this.measure();
   }
 
-  markCursor() {
-    const { width, height, rows, columns, rowBounds, columnBounds } = this.data;
-    const y = partOf(this.cursor.row, height, rowBounds, rows);
-    this.mark.hidden = false;
-    this.mark.style.left = `${partOf(this.cursor.column, width, columnBounds, columns) * 100}%`;
-    this.mark.style.top = `${(this.upwards ? 1 - y : y) * 100}%`;
+  /** The cells, or pixels of a detector, between the ones that two places are in. */
+  snapped(from, to) {
+    const { x, y } = this.base;
+    const { extent } = this.data;
+    const cell = (axis, end, place) => (extent ? Math.min(end - 0.5, Math.max(0, Math.floor(place + 0.5))) : axis.cellAt(place));
+    const span = (axis, end, at) => {
+      const cells = [from, to].map((place) => cell(axis, end, place[at]));
+      return [Math.min(...cells), Math.max(...cells) + 1];
+    };
+    return { columns: span(x, extent?.x[1], 0), rows: span(y, extent?.y[1], 1) };
+  }
+
+  /** The corners of the region, the lower ones first. */
+  get region() {
+    if (!this.cells) return null;
+    const { columns, rows } = this.cells;
+    const edge = (axis, n) => (this.data.extent ? n - 0.5 : axis.edge(n));
+    return [0, 1].map((end) => [edge(this.base.x, columns[end]), edge(this.base.y, rows[end])]);
+  }
+
+  /** cells: {columns: [first, behind the last], rows: the same}, cut to what there is; null for none. */
+  choose(cells) {
+    const { x, y } = this.base;
+    const [wide, high] = this.data.extent ? [this.data.extent.x[1] + 0.5, this.data.extent.y[1] + 0.5] : [x.count, y.count];
+    const cut = ([from, to], most) => [Math.max(0, Math.min(most - 1, from)), Math.max(1, Math.min(most, to))];
+    this.cells = cells && { columns: cut(cells.columns, wide), rows: cut(cells.rows, high) };
+    this.figure.drawMarks(this.cursor, this.line, this.region);
+    this.measure();
+  }
+
+  /** What the region's values come to; who shows less than there is measures for itself. */
+  measure() {
+    this.fields.show(this.cells);
+    if (this.cells && !this.data.coarse) this.fields.tell(statisticsOf(this.base, this.cells, this.maskAbove));
+    this.actions.measured?.(this.cells, this.maskAbove);
   }
 }
