@@ -21,6 +21,9 @@ Beamline.objects.get(name="csx").staff.add(sue)
 limits = Limits(["write:documents"], catalogs=["csx", "hxn"])
 dan, _ = User.objects.get_or_create(username="dan", data_admin=True)
 print("token", make_token(dan, "beamline", limits, timedelta(days=1))[1])
+# Tiled's clients look first at what they write to.
+limits = Limits(["read:metadata", "write:documents"], catalogs=["csx"])
+print("inserter", make_token(dan, "inserter", limits, timedelta(days=1))[1])
 """
 
 
@@ -30,6 +33,8 @@ class Service:
     token: str
     state: Path
     """where writers keep what they spool"""
+    inserter: str = ""
+    """a token for Tiled's own client"""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -62,6 +67,6 @@ class Service:
 def serving(folder: Path) -> Iterator[Service]:
     installation = Installation.make(folder)
     printed = installation.manage("shell", "--verbosity", "0", "-c", TOKEN)
-    token = printed.split("token ")[1].strip()
+    tokens = dict(line.split() for line in printed.splitlines() if len(line.split()) == 2)
     with installation.instance() as instance:
-        yield Service(instance, token, folder / "state")
+        yield Service(instance, tokens["token"], folder / "state", tokens["inserter"])
