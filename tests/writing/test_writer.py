@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgpack
 import numpy as np
@@ -18,13 +19,14 @@ import pytest
 from headers.catalogs import Catalog
 from headers.mongo import database
 from tests.running import ROOT
+from tests.writing.cutting import cutting
 from tests.writing.runs import a_run, a_stop, an_event
 from tests.writing.service import CLIENT, Service, serving
 from tests.writing.test_write import COLLECTIONS, of, ordered, same
 
 sys.path.insert(0, str(CLIENT))
 
-from dbservice import connect
+from dbservice import connect, writing
 from dbservice.spool import SpoolError
 from dbservice.writing import NotWritten, Writer, spooled
 
@@ -149,6 +151,31 @@ def test_while_the_service_is_away_the_scan_goes_on(
         service.instance.start()
     assert writer.flush(60)
     assert_holds(writable, *runs)
+
+
+@pytest.mark.parametrize("of_answer", [False, True])
+def test_connections_cut_anywhere_lose_and_repeat_nothing(
+    service: Service,
+    writable: Catalog,
+    monkeypatch: pytest.MonkeyPatch,
+    of_answer: bool,
+) -> None:
+    """At places all over the request, and all over the answer."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(service.state))
+    monkeypatch.setattr(writing, "backoff", lambda tries, longest: 0.001)
+    run = a_run(events=20, files=True)
+    size = sum(len(msgpack.packb(list(item))) for item in run)
+    longest = 400 if of_answer else size + 600  # with its head
+    places = range(1, longest, 9 if of_answer else max(1, longest // 45))
+    cuts = [(None, place) if of_answer else (place, None) for place in places]
+    target = urlsplit(service.instance.address)
+    with cutting((str(target.hostname), int(target.port or 0)), cuts) as proxy:
+        writer = connect(proxy.address, token=service.token).writer("csx")
+        give(writer, run)
+        assert writer.flush(120)
+        writer.close()
+        assert not proxy.cuts, "so many connections were needed"
+    assert_holds(writable, run)
 
 
 def test_kills_between_documents_lose_nothing(
