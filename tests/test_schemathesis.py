@@ -62,9 +62,19 @@ bounded = settings(
 def operations() -> list[Any]:
     generator: Any = SchemaGenerator()  # type: ignore[no-untyped-call]
     document = orjson.loads(to_json(generator.get_schema(request=None, public=True)))
-    schema: Any = schemathesis.openapi.from_dict(document)
+    schema: Any = schemathesis.openapi.from_dict(without_large_bounds(document))
     schema.app = application
     return [found.ok() for found in schema.get_all_operations()]
+
+
+def without_large_bounds(part: Any) -> Any:
+    """To violate a bound of a million characters takes longer to make than to refuse."""
+    if isinstance(part, list):
+        return [without_large_bounds(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    large = {"maxLength"} if part.get("maxLength", 0) > 2000 else set()
+    return {name: without_large_bounds(part[name]) for name in part.keys() - large}
 
 
 @pytest.fixture(autouse=True)

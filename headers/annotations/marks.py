@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from django.contrib.auth.models import AnonymousUser
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
-from django.utils import timezone
 
 from broker_site.problems import Problem
 from headers.annotations.models import RunNote, RunStar, RunTag
@@ -124,8 +123,9 @@ def may_write(run: Run, person: Person, access: Access) -> bool:
         return False
     if access.data_admin or run.catalog.beamline in access.beamlines:
         return True
-    current = Q(expires=None) | Q(expires__gt=timezone.now())
-    own = Membership.objects.filter(current, user=person, proposal__proposal_id=run.proposal)
+    own = Membership.objects.current().filter(
+        user=person, proposal__proposal_id=run.proposal, proposal__locked=False
+    )
     return bool(run.proposal) and own.exists()
 
 
