@@ -6,6 +6,14 @@ export function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** The same of SVG. */
+export const svg = (tag, attributes = {}, ...children) => {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  element.append(...children);
+  return element;
+};
+
 export const labelled = (text, control) => make("label", {}, text + " ", control);
 
 export function select(options, chosen) {

@@ -1,8 +1,7 @@
 // What a plot shows, as a file: SVG drawn from its panels, PNG from the SVG, CSV of the points in view.
 import uPlot from "uplot";
-import { resolved, visible } from "./dom.js";
+import { resolved, svg, visible } from "./dom.js";
 import { markPath } from "./panels.js";
-import { svg } from "./svg.js";
 import { isoTime } from "./ticks.js";
 
 const MARGIN = 12;

@@ -2,8 +2,7 @@
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
 import "./plots.css";
-import { make, number, resolved, visible } from "./dom.js";
-import { svg } from "./svg.js";
+import { make, number, resolved, svg, visible } from "./dom.js";
 import { isoTime, scaled, tickTexts, timeTexts } from "./ticks.js";
 
 const COLOURS = ["--series-1", "--series-2", "--series-3", "--series-4", "--series-5", "--series-6"];

@@ -1,7 +1,7 @@
 // The dialog to share a page: its lasting link with what is chosen now, as text and as a QR code.
 import { generate } from "lean-qr";
 import { toSvgPath } from "lean-qr/extras/svg";
-import { svg } from "./svg.js";
+import { svg } from "./dom.js";
 
 const QUIET = 4; // modules around a code, as readers need them
 
