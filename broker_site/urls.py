@@ -19,6 +19,7 @@ from tiled.views import AboutView
 api: list[URLPattern | URLResolver] = [
     path("", AboutView.as_view(), name="api-root"),
     path("", include("live.urls")),  # headers/live/ is no run
+    path("", include("events.archive_urls")),  # nor is headers/archive/
     path("", include("headers.urls")),
     path("", include("events.urls")),
     path("", include("tiled.urls")),

@@ -1,7 +1,7 @@
 """Routes under /api/v1/ that serve events and whole runs."""
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -222,21 +222,31 @@ class ExportView(EventView):
 
 def _exported(request: Request, run: Run, kind: str, left_out: LeftOut) -> Iterator[bytes]:
     """The file, written to its end before its first piece is there: then `left_out` is complete."""
-    if kind == "h5":
+    if kind == "h5" and request.method == "HEAD":
         left_out.include(whole_run(run, EXPORTED_BYTES).left_out)
     if request.method == "HEAD":
         return iter(())
     if kind != "h5":
         return guarded(request, run, started(iter(Emission(Events(run), WRITERS[kind]()))))
+    wanted = partial(require_client, request._request)
+    return guarded(request, run, written_nexus(run, left_out, wanted))
+
+
+def written_nexus(
+    run: Run, left_out: LeftOut, wanted: Callable[[], None]
+) -> Generator[bytes, None, None]:
+    """The run as HDF5, written to its end; see `whole_run` and `exporting.export_nexus`.
+
+    Problem (503) while this process writes as many as it may.
+    """
+    left_out.include(whole_run(run, EXPORTED_BYTES).left_out)
     if not _exports.acquire(timeout=EXPORT_WAIT_SECONDS):
         raise Problem(503, "Too many exports are being written. Try again soon.", RETRY)
     try:
         allowance = Allowance(settings.RESPONSE_BYTES, EXPORTED_BYTES)
-        wanted = partial(require_client, request._request)
-        written = started(exporting.export_nexus(run, allowance, left_out, wanted))
+        return started(exporting.export_nexus(run, allowance, left_out, wanted))
     finally:
         _exports.release()
-    return guarded(request, run, written)
 
 
 def _filled(

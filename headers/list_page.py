@@ -21,10 +21,11 @@ from broker_site.problems import Problem, as_problem
 from headers import histogram, lists, views
 from headers.annotations.marks import Glance, Person, glances, tag_counts
 from headers.annotations.searches import saved_searches
-from headers.chips import Chip, address, changed, chips_of, filled_in, toggled, typed
+from headers.chips import NO_FILTERS, Chip, address, changed, chips_of, filled_in, toggled, typed
 from headers.pages import PageView
 from headers.queries import QueryError
 from headers.repositories import ALL, Run
+from headers.scripts import scripts_for
 from headers.selection import EXIT_STATUSES
 from headers.summaries import STATUSES, Summary, summarize
 from policies.audit import record_read
@@ -71,6 +72,9 @@ class RunListPage(PageView):
             "errors": wrong.errors,
             "mistyped": " ".join(wrong.terms),
             "saved": saved_searches(request.user),
+            "scripts": scripts_for(
+                kept, request.build_absolute_uri("/").rstrip("/"), reverse("header-list")
+            ),
             **listed,
         }
         return self.page("runs/list.html", context, 400 if wrong.errors else 200)
@@ -261,12 +265,19 @@ def _form(filters: QueryDict, kept: QueryDict) -> dict[str, Any]:
         "typed": [term.text for term in typed(kept)],
         "ordering": kept.get("ordering"),
         "query_string": changed(kept).urlencode(),
+        "archive_filters": _pairs(kept),
         "turned": address(changed(kept, ordering="time" if newest_first else None)),
         "columns": list(COLUMNS.items()),
         "catalogs": settings.CATALOGS,
         "beamlines": sorted({catalog.beamline for catalog in settings.CATALOGS}),
         "exit_statuses": EXIT_STATUSES,
     }
+
+
+def _pairs(filters: QueryDict) -> list[tuple[str, str]]:
+    """The filters alone, as fields of a form."""
+    named = ((n, values) for n, values in filters.lists() if n == "find" or n not in NO_FILTERS)
+    return [(name, str(value)) for name, values in named for value in values]
 
 
 def _date_input(value: str | None) -> str:

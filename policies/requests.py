@@ -1,7 +1,7 @@
 """The access of a request's caller, at its beginning and while an answer is streamed."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
 from django.contrib.auth import get_user
@@ -59,16 +59,27 @@ def guarded(
     raises Throttled, before anything is sent, when that is spent, and Problem (404) when the
     caller may not read the run any more: the answer may have taken long to prepare.
     """
-    budget = ByteBudget(request)
+    return _guarded(GuardedStream(request, [run], chunks, every))
+
+
+def guarded_many(
+    request: Request,
+    runs: Sequence[ReadableRun],
+    chunks: Iterator[bytes],
+    every: float = CHECKED_EVERY,
+) -> "GuardedStream":
+    """The same of many runs, one after the other: the last of `runs` is the one that is sent."""
+    return _guarded(GuardedStream(request, runs, chunks, every))
+
+
+def _guarded(stream: "GuardedStream") -> "GuardedStream":
     try:
-        budget.check()
-        if not still_allowed(request, run):
-            raise not_found()
+        stream.begin()
     except (Throttled, Problem):
-        _close(chunks)
+        stream.give_up()
         raise
     audit.take_over()
-    return GuardedStream(request, run, chunks, every, budget)
+    return stream
 
 
 class GuardedStream:
@@ -77,20 +88,31 @@ class GuardedStream:
     def __init__(
         self,
         request: Request,
-        run: ReadableRun,
+        runs: Sequence[ReadableRun],
         chunks: Iterator[bytes],
         every: float,
-        budget: ByteBudget,
     ) -> None:
         self._request = request
-        self._run = run
+        self._runs = runs
         self._chunks = chunks
         self._every = every
-        self._budget = budget
+        self._budget = ByteBudget(request)
         self._checked = time.monotonic()
         self._bytes = self._unspent = 0
         self._result = "broken off"
         self._noted = False
+
+    def begin(self) -> None:
+        """Raises Throttled or Problem where nothing is to be sent."""
+        self._budget.check()
+        if not self._is_allowed():
+            raise not_found()
+
+    def give_up(self) -> None:
+        _close(self._chunks)
+
+    def _is_allowed(self) -> bool:
+        return not self._runs or still_allowed(self._request, self._runs[-1])
 
     def __iter__(self) -> "GuardedStream":
         return self
@@ -115,7 +137,7 @@ class GuardedStream:
         self._spend()
         audit.record_read(
             self._request._request,
-            [self._run],
+            self._runs,
             status=200,
             bytes=self._bytes,
             result=self._result,
@@ -123,7 +145,7 @@ class GuardedStream:
 
     def _check(self) -> None:
         self._spend()
-        if not still_allowed(self._request, self._run):
+        if not self._is_allowed():
             self._result = "access ended"
             raise AccessEnded
         self._checked = time.monotonic()

@@ -162,6 +162,10 @@ MANY: dict[str, list[str]] = {
         "/api/v1/headers/facets/?fields=plan_name,sample.name,catalog,beamline,proposal,time",
         "/api/v1/headers/facets/?fields=secret&search=zirconium",
     ],
+    "api/v1/headers/archive/size/": [
+        "/api/v1/headers/archive/size/",
+        "/api/v1/headers/archive/size/?run={key}&search=public&files=csv",
+    ],
     "api/v1/headers/live/": ["/api/v1/headers/live/?after=&search=zirconium"],
     "runs/": [
         "/runs/",
@@ -200,6 +204,7 @@ MANY: dict[str, list[str]] = {
 # Routes that tell nothing of runs, and why.
 NO_RUNS: dict[str, str] = {
     "runs/searches/": "the caller's own searches",
+    "api/v1/headers/archive/": "a zip tells when it was made; see tests/events/test_archive.py",
     "api/v1/": "the same for everybody",
     "api/v1/auth/token/": "signs in",
     "api/v1/auth/token/refresh/": "signs in",

@@ -1,6 +1,7 @@
 // The newest page of the list tells of runs that begin, and of those on it that end.
 import htmx from "htmx.org";
 import { follow } from "./follow.js";
+import { offerArchive } from "./archive.js";
 import { pickColumns } from "./columns.js";
 import { brush } from "./histogram.js";
 import { listenToKeys } from "./keys.js";
@@ -53,6 +54,7 @@ const settle = () => {
   placeErrors();
   brush(document.querySelector(".bars"));
   showPictures();
+  offerArchive();
   const total = document.querySelector("[data-shown]");
   const shown = document.querySelectorAll("#results tr[data-uid]").length;
   if (total) total.textContent = shown ? `${shown} shown of ` : "";

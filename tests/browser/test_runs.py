@@ -1,6 +1,10 @@
 """The list of runs: filters, facets, pages, and what different people find there."""
 
+import csv
+import io
 import re
+import shlex
+import zipfile
 
 import pytest
 from playwright.sync_api import expect
@@ -278,6 +282,43 @@ def test_days_and_totals_are_those_of_the_api(visit: Visit) -> None:
     )
     assert all(len(set(day)) == 1 for day in days)
     assert [day[0] for day in days] == sorted({day[0] for day in days}, reverse=True)
+
+
+def test_listed_and_ticked_runs_are_downloaded_as_one_zip(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/?find=grid_scan&exit_status=success")
+    alice.page.get_by_text("Download or script these runs").click()
+    box = alice.page.locator("#archive")
+    size = alice.api("/api/v1/headers/archive/size/?find=grid_scan&exit_status=success&files=h5")
+    expect(box.locator("[data-told]")).to_contain_text(
+        f"{size['runs']} runs, {size['events']:,} events, about"
+    )
+    boxes = alice.page.locator("#results input.pick")
+    uids = [boxes.nth(n).get_attribute("value") for n in (0, 2)]
+    for n in (0, 2):
+        boxes.nth(n).check()
+    expect(box.locator("[data-told]")).to_contain_text("ticked: 2 runs")
+    box.get_by_label("documents").check()
+    box.get_by_label("HDF5").uncheck()
+    with alice.page.expect_download() as download:
+        box.get_by_role("button", name="Download").click()
+    with zipfile.ZipFile(download.value.path()) as found:
+        rows = list(csv.DictReader(io.StringIO(found.read("runs.csv").decode())))
+        assert [row["uid"] for row in rows] == uids
+        assert all(row["included"] == "documents.ndjson" for row in rows)
+        assert found.testzip() is None
+
+
+def test_the_scripts_find_the_same_runs(visit: Visit) -> None:
+    alice = visit("alice")
+    alice.open("/runs/?find=grid&find=sample:%22FeGd-0412%22&exit_status=success")
+    shown = alice.page.locator(ROWS).evaluate_all("all => all.map(row => row.dataset.uid)")
+    alice.page.get_by_text("Download or script these runs").click()
+    python, curl = alice.page.locator("#archive pre").all_inner_texts()
+    address = shlex.split(curl.replace("\\\n", " "))[-1]
+    assert [run["uid"] for run in alice.api(address.removeprefix(alice.site))["results"]] == shown
+    assert """db.search(find='grid sample:"FeGd-0412"', exit_status='success')""" in python
+    compile(python, "snippet", "exec")
 
 
 def test_one_can_skip_to_the_results(visit: Visit) -> None:

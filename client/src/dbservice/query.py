@@ -20,7 +20,7 @@ FOREIGN = frozenset(
 """operators of other query languages: what they end is hardly a path"""
 FILTERS = frozenset(
     {"catalog", "beamline", "proposal", "plan_name", "scan_id", "uid", "since", "until"}
-    | {"exit_status", "motor", "detector", "sample", "search"}
+    | {"exit_status", "motor", "detector", "sample", "search", "find"}
 )
 STATUSES = ("success", "abort", "fail", "open")
 LONGEST_LIST = 100
