@@ -240,3 +240,10 @@ def test_a_part_that_cannot_go_on_is_begun_anew(tmp_path: Path) -> None:
         run = dbservice.Run(Session(Options(server.url, anonymous=True)), None, "9c1f3a2b")
         assert run.export(tmp_path / "run.h5").read_bytes() == b"whole"
     assert [path.name for path in tmp_path.iterdir()] == ["run.h5"]
+
+
+def test_a_missing_folder_is_told_before_anything_is_asked(tmp_path: Path) -> None:
+    with serving(lambda asked: Answer(500, b"", {})) as server:
+        run = dbservice.Run(Session(Options(server.url, anonymous=True)), None, "9c1f3a2b")
+        with pytest.raises(FileNotFoundError, match=r"no such folder.*nowhere"):
+            run.export(tmp_path / "nowhere" / "run.h5")

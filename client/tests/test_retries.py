@@ -136,6 +136,18 @@ def test_no_connection_is_told_after_five_tries(slept: list[float]) -> None:
     assert len(slept) == 4
 
 
+def test_a_service_that_speaks_http_is_suggested(
+    server: Server, script: Script, slept: list[float]
+) -> None:
+    script.answers = [COUNT]
+    place = server.url.removeprefix("http://")
+    with (
+        dbservice.connect(place, anonymous=True) as db,
+        pytest.raises(dbservice.ConnectionLost, match=f"http://{place}"),
+    ):
+        db.count()
+
+
 def test_what_makes_something_is_never_sent_twice(
     db: Database, script: Script, slept: list[float], server: Server
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -96,6 +97,10 @@ class Download:
 
     def __init__(self, request: Request, target: str | os.PathLike[str]) -> None:
         self.target = Path(target)
+        if not self.target.parent.is_dir():
+            raise FileNotFoundError(
+                errno.ENOENT, "There is no such folder", str(self.target.parent)
+            )
         self._request = replace(request, opened=True, accept="*/*")
         self._part = Path(f"{self.target}.part")
         self._mark = Path(f"{self.target}.part.etag")

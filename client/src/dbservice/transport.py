@@ -51,8 +51,12 @@ def _headers(response: httpx.Response) -> dict[str, str]:
     return {name.lower(): value for name, value in response.headers.items()}
 
 
-def _lost(error: Exception, request: Request) -> ConnectionLost:
-    return ConnectionLost(f"No answer to {request.method} {request.path}: {error or repr(error)}")
+def _lost(error: httpx.RequestError, request: Request) -> ConnectionLost:
+    server = error.request.url.copy_with(path="/", query=None)
+    text = f"No answer from {server} to {request.method} {request.path}: {error or repr(error)}"
+    if "WRONG_VERSION_NUMBER" in text:
+        text += f" Does the service speak http? connect('http://{server.netloc.decode()}')"
+    return ConnectionLost(text)
 
 
 def _metered(chunk: bytes, request: Request) -> bytes:
