@@ -21,7 +21,7 @@ from headers.catalogs import Catalog
 from headers.index.models import IndexedRun, RunCount, RunValue
 from headers.index.rows import facet_paths, indexable_text
 from headers.index.rule import Proposals, proposals_of, readable
-from headers.index.words import having, of_keys, runs_with, runs_with_rare_words
+from headers.index.words import MOST_READ, having, runs_with, runs_with_rare_words
 from policies.rule.access import Access
 from policies.rule.proposal_paths import INT64
 
@@ -182,12 +182,10 @@ class Listing:
 
         By scan id, runs without one are left out.
         """
-        wanted = _looked_up_words(replace(wanted, also=also) if also else wanted)
-        if connection.vendor == "sqlite" and wanted.search.strip():
-            found = self._next_with_common_words(wanted, limit, ordering, after)
-            if found is not None:
-                return found
-        return list(islice(self._ordered(wanted, ordering, after, limit), limit))
+        wanted = _named(replace(wanted, also=also) if also else wanted)
+        if wanted.search.strip():
+            return self._searched(wanted, limit, ordering, after)
+        return self._next(wanted, limit, ordering, after)
 
     def newest(self, number: int) -> Entry | None:
         """The run that is the number-th newest, from 1, of those with a uid."""
@@ -260,8 +258,12 @@ class Listing:
         ]
 
     def _parts_of(self, wanted: Wanted) -> list["QuerySet[IndexedRun]"]:
-        rows = _selected(_looked_up_words(wanted)).filter(time__isnull=False)
-        return [_readable(rows, part, wanted) for part in self.parts]
+        others = _named(replace(wanted, search=""))
+        rows = _selected(others).filter(time__isnull=False)
+        parts = [_readable(rows, part, others) for part in self.parts]
+        if not wanted.search.strip():
+            return parts
+        return [_having_words(part, wanted.search) for part in parts]
 
     def _visible(self, wanted: Wanted, *, any_time: bool = False) -> "QuerySet[IndexedRun]":
         """Rows found by an equality or a prefix, whatever the caller may read."""
@@ -271,23 +273,31 @@ class Listing:
             either |= part.proposals.q("of") & Q(hidden__in=part.sources)
         return rows.filter(either) if any_time else rows.filter(either, time__isnull=False)
 
-    def _next_with_common_words(
+    def _next(
         self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
-    ) -> list[Entry] | None:
-        """The same for words that many runs have, of which SQLite would collect all first.
+    ) -> list[Entry]:
+        return list(islice(self._ordered(wanted, ordering, after, limit), limit))
 
-        None where the page is not full after many runs: these have the words rarely.
+    def _searched(
+        self, wanted: Wanted, limit: int, ordering: str, after: IndexPlace | None
+    ) -> list[Entry]:
+        """The same for words: tried on the next runs first, of which many have frequent words.
+
+        Databases collect all runs with the words before they sort them, or go over all runs.
         """
         others, found = replace(wanted, search=""), []
         size = max(limit, TRIED_AT_ONCE)
         for _ in range(TRIES):
-            entries = list(islice(self._ordered(others, ordering, after, size), size))
+            entries = self._next(others, size, ordering, after)
             keys = having([entry.key for entry in entries], wanted.search)
             found += [entry for entry in entries if entry.key in keys]
             if len(found) >= limit or len(entries) < size:
                 return found[:limit]
             after = entries[-1].place
-        return None
+        rare = runs_with_rare_words(wanted.search, FEW)
+        if rare is not None:
+            wanted = replace(others, also=others.also & Q(pk__among=rare))
+        return found + self._next(wanted, limit - len(found), ordering, after)
 
     def _ordered(
         self, wanted: Wanted, ordering: str, after: IndexPlace | None, limit: int
@@ -376,14 +386,27 @@ def _selected(wanted: Wanted, *, in_order: bool = False) -> "QuerySet[IndexedRun
     return rows
 
 
-def _looked_up_words(wanted: Wanted) -> Wanted:
-    """The same where the words of the search have been looked up: only few runs have them."""
-    if connection.vendor != "sqlite" or not wanted.search.strip():
+def _having_words(rows: "QuerySet[IndexedRun]", search: str) -> "QuerySet[IndexedRun]":
+    """Those of the rows whose runs have the words."""
+    keys = list(rows.order_by().values_list("pk", flat=True)[: MOST_READ + 1])
+    if len(keys) <= MOST_READ:
+        return IndexedRun.objects.filter(pk__among=having(keys, search))
+    rare = runs_with_rare_words(search, FEW) if connection.vendor == "sqlite" else None
+    if rare is not None:
+        return rows.filter(pk__among=rare)
+    found = runs_with(search)
+    return rows.none() if found is None else rows.filter(pk__in=found)
+
+
+def _named(wanted: Wanted) -> Wanted:
+    """The same with the names of samples that have the wanted part, so that an index finds them."""
+    if not wanted.sample:
         return wanted
-    keys = runs_with_rare_words(wanted.search, FEW)
-    if keys is None:
+    rows = IndexedRun.objects.filter(sample__contains=wanted.sample.casefold()).order_by()
+    names = list(rows.values_list("sample", flat=True).distinct()[: FEW + 1])
+    if len(names) > FEW:
         return wanted
-    return replace(wanted, search="", also=wanted.also & Q(pk__in=of_keys(keys)))
+    return replace(wanted, sample=None, also=wanted.also & Q(sample__among=names))
 
 
 def _few(rows: "QuerySet[Any]") -> bool:

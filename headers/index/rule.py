@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.db.models import CharField, Lookup, Q, TextField
+from django.db.models import BigAutoField, CharField, Lookup, Q, TextField
 from django.db.models.sql.compiler import SQLCompiler
 
 from headers.catalogs import Catalog
@@ -90,6 +90,7 @@ def readable(access: Access, sources: Mapping[int, Catalog]) -> dict[Proposals, 
     return dict(found)
 
 
+@BigAutoField.register_lookup
 @CharField.register_lookup
 @TextField.register_lookup
 class Among(AnyLookup):

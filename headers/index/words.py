@@ -14,8 +14,9 @@ from django.db.models.expressions import RawSQL
 from headers.index.rows import MAX_WORD, WORD
 
 MAX_SEARCH_WORDS = 32
-MOST_READ = 4000
-"""runs whose words are read rather than looked for"""
+MOST_READ = 10_000
+"""runs whose words are read rather than looked up"""
+MATCH = "SELECT rowid FROM run_index_words WHERE run_index_words MATCH %s"
 
 
 def add_words(words_of_runs: Iterable[tuple[int, Sequence[str]]]) -> None:
@@ -43,44 +44,48 @@ def remove_words(runs: Iterable[int]) -> None:
 
 def runs_with(search: str) -> RawSQL | None:
     """A subquery of the runs that have every word of the search; None for one without words."""
-    found = _matching(search)
-    return found and RawSQL(*found)  # noqa: S611
+    words = _words(search)
+    return RawSQL(*_match(words)) if words else None  # noqa: S611
 
 
 def runs_with_rare_words(search: str, many: int) -> list[int] | None:
-    """The runs that have every word of the search, if no more are to be looked at; SQLite only.
-
-    SQLite collects all runs of a beginning of a word before it tells the first. So words that by
-    themselves are frequent are left out, and found by reading the words of the others' runs.
-    """
+    """The runs that have every word of the search; None where it takes looking at more."""
     words = _words(search)
-    rare = [word for word in words if len(_runs_of([f'"{word}"'], many + 1)) <= many]
-    if words and not rare:
-        return None
-    found = _runs_of([f'"{word}"*' for word in rare], many + 1) if rare else []
-    if len(found) > many:
-        return None
-    if len(rare) == len(words):
+    if not words:
+        return []
+    if connection.vendor == "postgresql":
+        return _unless_more(*_match(words), many)
+    # SQLite collects all runs of a beginning of a word before it tells the first. So words that
+    # by themselves are frequent are left out, and looked for in what the others' runs say.
+    rare = [word for word in words if _unless_more(MATCH, [f'"{word}"'], many) is not None]
+    found = _unless_more(*_match(rare), many) if rare else None
+    if found is None or len(rare) == len(words):
         return found
     return sorted(having(found, search)) if len(found) <= MOST_READ else None
 
 
-def _runs_of(patterns: Sequence[str], limit: int) -> list[int]:
-    query = "SELECT rowid FROM run_index_words WHERE run_index_words MATCH %s LIMIT %s"
+def _unless_more(query: str, parameters: Sequence[str], many: int) -> list[int] | None:
+    """The runs that a query finds; None if there are more than so many."""
+    # Materialized, because otherwise PostgreSQL goes over all runs for the first of them.
+    limited = f"WITH found AS MATERIALIZED ({query}) SELECT * FROM found LIMIT %s"  # noqa: S608
+    if connection.vendor != "postgresql":
+        limited = f"{query} LIMIT %s"
     with connection.cursor() as cursor:
-        cursor.execute(query, [" AND ".join(patterns), limit])
-        return [run for (run,) in cursor.fetchall()]
-
-
-def of_keys(runs: Sequence[int]) -> RawSQL:
-    """A subquery of these; SQLite only."""
-    return RawSQL("SELECT value FROM json_each(%s)", [json.dumps(runs)])
+        cursor.execute(limited, [*parameters, many + 1])
+        found = [run for (run,) in cursor.fetchall()]
+    return found if len(found) <= many else None
 
 
 def having(runs: Sequence[int], search: str) -> set[int]:
-    """Those of the runs that have every word, by reading the words of each; SQLite only."""
-    wanted = _words(search)
+    """Those of the runs that have every word, by reading the words of each."""
+    words = _words(search)
+    if not words:
+        return set()
     with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            query, parameters = _match(words)
+            cursor.execute(f"{query} AND run_id = ANY(%s)", [*parameters, list(runs)])
+            return {run for (run,) in cursor.fetchall()}
         cursor.execute(
             "SELECT rowid, words FROM run_index_words"
             " WHERE rowid IN (SELECT value FROM json_each(%s))",
@@ -89,8 +94,8 @@ def having(runs: Sequence[int], search: str) -> set[int]:
         # Each word has a space before it, so that the search finds beginnings.
         return {
             run
-            for run, words in cursor.fetchall()
-            if all(f" {word}" in f" {words}" for word in wanted)
+            for run, found in cursor.fetchall()
+            if all(f" {word}" in f" {found}" for word in words)
         }
 
 
@@ -98,12 +103,9 @@ def _words(search: str) -> list[str]:
     return [word[:MAX_WORD] for word in WORD.findall(search.casefold())][:MAX_SEARCH_WORDS]
 
 
-def _matching(search: str) -> tuple[str, list[str]] | None:
-    words = _words(search)
-    if not words:
-        return None
+def _match(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The query for runs that have a beginning of each of these words."""
     if connection.vendor == "postgresql":
         query = "SELECT run_id FROM run_index_words WHERE words @@ %s::tsquery"
         return query, [" & ".join(f"'{word}':*" for word in words)]
-    query = "SELECT rowid FROM run_index_words WHERE run_index_words MATCH %s"
-    return query, [" AND ".join(f'"{word}"*' for word in words)]
+    return MATCH, [" AND ".join(f'"{word}"*' for word in words)]
