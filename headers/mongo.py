@@ -20,6 +20,9 @@ from headers.embedded import EmbeddedDatabase
 Doc = dict[str, Any]
 
 CONNECT_SECONDS = 2
+HEARTBEAT_SECONDS = 2
+"""between looks at a server; one that answers none for longer than CONNECT_SECONDS ends what waits
+for it"""
 REST_AFTER_FAILURE_SECONDS = 3
 BAD_PATTERN_CODES = {2, 51091}
 """how MongoDB answers a regular expression or a value that it does not take"""
@@ -55,6 +58,7 @@ def database(uri: str) -> Database[Doc]:
     client: MongoClient[Doc] = MongoClient(
         uri,
         appname="data-broker-service",
+        heartbeatFrequencyMS=HEARTBEAT_SECONDS * 1000,
         connectTimeoutMS=CONNECT_SECONDS * 1000,
         serverSelectionTimeoutMS=CONNECT_SECONDS * 1000,
         # Later than the limit that the server is given, for a server that hangs.

@@ -1,6 +1,7 @@
 """A catalog whose database is away: the others answer, and the answer says who is missing."""
 
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ from django.conf import settings
 from pymongo.database import Database
 from pymongo.errors import ExecutionTimeout, NetworkTimeout
 
+from demo.embedded_mongo import embedded_mongo
 from headers import mongo
 from headers.catalogs import Catalog
 from headers.finding import RunFinder
@@ -20,6 +22,8 @@ from policies.models import Proposal
 from policies.rule.access import Access
 from tests.conftest import Actor, People
 from tests.documents import Recorder
+from tests.faults.world import paused, processes
+from tests.programs import free_port
 
 URL = "/api/v1/headers/"
 CLOSED = "mongodb://127.0.0.1:9/away"
@@ -160,3 +164,22 @@ def test_a_server_that_hangs_rests(monkeypatch: pytest.MonkeyPatch) -> None:
             raise NetworkTimeout("timed out")
         assert resting.includes(catalog)
     resting.clear()
+
+
+def test_who_waits_for_a_server_that_hangs_is_told_before_a_query_may_end() -> None:
+    """The driver looks at the server beside the query, and ends it."""
+    port = free_port()
+    with embedded_mongo(None, port) as address:
+        catalog = replace(settings.CATALOGS[0], metadata=f"{address}/db")
+        runs = mongo.database(catalog.metadata).run_start
+        runs.insert_one({"uid": "a"})
+        (server,) = processes(f"--port {port} ")
+        begin = time.monotonic()
+        with paused(server), pytest.raises(CatalogUnavailable), asking(catalog):
+            runs.find_one({})
+        # Bounds of the service's own, not of the machine: its socket would wait longer than this.
+        assert time.monotonic() - begin < settings.QUERY_SECONDS
+        assert resting.includes(catalog)
+        resting.clear()
+        with asking(catalog):
+            assert runs.count_documents({}) == 1
