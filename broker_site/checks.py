@@ -27,7 +27,11 @@ def secrets(**kwargs: Any) -> list[CheckMessage]:
         return []
     keys = {"BROKER_SECRET_KEY": settings.SECRET_KEY, "BROKER_JWT_KEY": settings.JWT_KEY}
     errors: list[CheckMessage] = [
-        Error(f"{name}: is a well-known default; set a random one", id="broker.E001")
+        Error(
+            f"{name}: is a well-known default, or hardly random; set what this gives:"
+            " openssl rand -base64 48",
+            id="broker.E001",
+        )
         for name, key in keys.items()
         if key.lower().startswith(DEFAULT_SECRETS) or len(set(key)) < 8
     ]

@@ -8,6 +8,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, JsonResponse
 from django.views.decorators.http import require_safe
 
+from broker_site.database import complaint
 from headers.repositories import ping
 from policies.sync import last_sync_age
 
@@ -44,6 +45,16 @@ def _policies_answer() -> bool:
         connection.ensure_connection()
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
+        return _is_migrated()
     except DatabaseError:
         return False
-    return True
+
+
+_migrated = False
+
+
+def _is_migrated() -> bool:
+    """Looked at until it is: a process does not outlive its own migrations."""
+    global _migrated
+    _migrated = _migrated or complaint() is None
+    return _migrated

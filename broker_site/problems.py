@@ -1,5 +1,6 @@
 """Errors as problem details (RFC 9457): one shape for everything that goes wrong."""
 
+import errno
 import sys
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -14,6 +15,7 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from broker_site.database import advice, lacks_tables
 from broker_site.encoding import to_json
 
 log = structlog.get_logger(__name__)
@@ -79,8 +81,10 @@ def as_problem(error: Exception) -> Problem | None:
         return not_found()
     if isinstance(error, PermissionDenied):
         return Problem(403, "You may not do this.")
-    if isinstance(error, OperationalError | InterfaceError | RedisError):
+    if isinstance(error, OperationalError | InterfaceError | RedisError) or lacks_tables(error):
         return _database_away(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return _disc_full(error)
     if not isinstance(error, exceptions.APIException):
         return None
     if isinstance(error, exceptions.ValidationError):
@@ -90,8 +94,15 @@ def as_problem(error: Exception) -> Problem | None:
 
 def _database_away(error: Exception) -> Problem:
     """People and policies cannot be asked, or not be written: nobody's rights are known."""
-    log.error("the policy database, or what workers share, does not answer", error=str(error))
+    reason = f"BROKER_CACHE_URL: {error}" if isinstance(error, RedisError) else advice(error)
+    log.error("the policy database, or what workers share, does not answer", error=reason)
     return Problem(503, "The database of policies does not answer. Try again soon.", RETRY)
+
+
+def _disc_full(error: OSError) -> Problem:
+    log.error("no room for temporary files; see TMPDIR", error=str(error))
+    detail = "The service has no room left for large answers. Ask for less, or tell its operators."
+    return Problem(503, detail, {"Retry-After": "60"})
 
 
 def _headers(error: exceptions.APIException) -> dict[str, str]:

@@ -121,22 +121,39 @@ TEMPLATES: list[dict[str, Any]] = [
     },
 ]
 
+
+def _make_folder(name: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"{name}: cannot make the folder {folder}: {error}") from error
+
+
 # -- The SQL database of people, policies and the index of runs ----------------------------
 
 
+POSTGRESQL = {"connect_timeout": 5, "tcp_user_timeout": 15_000}
+"""seconds and milliseconds, for a server that is gone without a word; the URL may say otherwise"""
+
+
 def _policy_database(url: str) -> dict[str, Any]:
+    scheme = urlsplit(url).scheme
+    if scheme not in ("postgres", "postgresql", "pgsql", "sqlite"):
+        text = f"DATABASE_URL: needs postgres://…/name or sqlite:///path, not {scheme!r}"
+        raise ConfigurationError(text)
     try:
         config: dict[str, Any] = dict(dj_database_url.parse(url, conn_max_age=600))
     except (ValueError, dj_database_url.ParseError) as error:
         raise ConfigurationError(f"DATABASE_URL: {error}") from error
     if config["ENGINE"] == "django.db.backends.sqlite3":
         path = BASE_DIR / config["NAME"]
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder("DATABASE_URL", path.parent)
         # A write transaction takes its lock at once: two of them queue instead of failing.
         options = {"transaction_mode": "IMMEDIATE", "timeout": 20}
         options["init_command"] = "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"
         return config | {"NAME": str(path), "OPTIONS": options, "CONN_MAX_AGE": None}
-    return config | {"CONN_HEALTH_CHECKS": True}
+    options = POSTGRESQL | config.get("OPTIONS", {})
+    return config | {"CONN_HEALTH_CHECKS": True, "OPTIONS": options}
 
 
 DATABASES = {
@@ -319,6 +336,13 @@ CACHES = {
     },
 }
 
+# TLS, and what goes with it, is the proxy's; secure cookies come with BROKER_NUM_PROXIES, and keys
+# have checks of the service's own. What remains of `check --deploy` is worth an operator's look.
+SILENCED_SYSTEM_CHECKS = [
+    *(f"security.{number}" for number in ("W004", "W008", "W009", "W012", "W016")),
+    "drf_spectacular.W001",
+]
+
 AUDIT_DAYS = environment.integer("BROKER_AUDIT_DAYS", 400, minimum=1)
 AUDIT_IN_BACKGROUND = True
 
@@ -326,7 +350,7 @@ AUDIT_IN_BACKGROUND = True
 
 STATIC_URL = "static/"
 STATIC_ROOT = BASE_DIR / "var" / "static"
-STATIC_ROOT.mkdir(parents=True, exist_ok=True)
+_make_folder("The installation", STATIC_ROOT)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},

@@ -3,10 +3,12 @@
 import os
 import sys
 
+import structlog
 from django.core.checks import ERROR, run_checks
 from django.core.handlers.wsgi import WSGIHandler
 from django.core.wsgi import get_wsgi_application
 
+from broker_site.database import complaint
 from broker_site.environment import ConfigurationError
 
 os.umask(0o077)  # what is written is for this account only
@@ -20,6 +22,9 @@ def _application() -> WSGIHandler:
         sys.exit(f"Configuration error: {error}")
     if serious := [message for message in run_checks() if message.level >= ERROR]:
         sys.exit("Refusing to start:\n" + "\n".join(str(message) for message in serious))
+    if reason := complaint():
+        # The database may come later; until then /readyz says so.
+        structlog.get_logger(__name__).error("not ready", reason=reason)
     return handler
 
 

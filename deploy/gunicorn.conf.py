@@ -16,7 +16,12 @@ from typing import Any
 
 # Where the workers keep their counts, so that /metrics tells those of all of them. Set
 # before prometheus_client is imported, which looks then.
-os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics-")
+# In memory, where there is such a place: a full disc must not end a worker that writes to a file
+# that is mapped.
+MEMORY = "/dev/shm"  # noqa: S108 (what is made there has a name of its own)
+IN_MEMORY = MEMORY if os.access(MEMORY, os.W_OK) else None
+os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="broker-metrics-", dir=IN_MEMORY)
+worker_tmp_dir = IN_MEMORY  # the file by which a worker says that it lives
 
 # Memory that a long answer needed goes back to the system. By glibc's defaults each thread has an
 # area of its own, in which blocks of up to 32 MiB are kept, and Arrow has a store of its own.

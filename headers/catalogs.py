@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -144,7 +144,28 @@ def load_catalogs(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[
     tables = content.get("catalogs")
     if set(content) != {"catalogs"} or not isinstance(tables, dict) or not tables:
         raise CatalogsError(f"{path} needs one or more tables [catalogs.NAME] and nothing else")
-    return tuple(_catalog(name, table, environ) for name, table in sorted(tables.items()))
+    catalogs = tuple(_catalog(name, table, environ) for name, table in sorted(tables.items()))
+    _check_databases(catalogs)
+    return catalogs
+
+
+def _check_databases(catalogs: Iterable[Catalog]) -> None:
+    """Each catalog has runs of its own: in two, each run would be listed twice, by two rules."""
+    known: dict[tuple[str, str], str] = {}
+    for catalog in catalogs:
+        place = _place(catalog.metadata)
+        if place in known:
+            raise CatalogsError(
+                f"catalogs.{catalog.name}.metadata: is the database of catalogs.{known[place]},"
+                " too; remove one of them"
+            )
+        known[place] = catalog.name
+
+
+def _place(uri: str) -> tuple[str, str]:
+    """Hosts and database of a URI, without account and options."""
+    hosts, _, name = uri.partition("://")[2].rpartition("@")[2].partition("/")
+    return ",".join(sorted(hosts.lower().split(","))), name.partition("?")[0]
 
 
 def _catalog(name: str, content: Any, environ: Mapping[str, str]) -> Catalog:

@@ -26,6 +26,8 @@ for it"""
 REST_AFTER_FAILURE_SECONDS = 3
 BAD_PATTERN_CODES = {2, 51091}
 """how MongoDB answers a regular expression or a value that it does not take"""
+ACCOUNT_CODES = {13, 18}
+"""Unauthorized, AuthenticationFailed"""
 
 # Text that is not UTF-8 and dates beyond Python's are read as well as they can be.
 CODEC: CodecOptions[Doc] = CodecOptions(
@@ -120,7 +122,7 @@ def asking(catalog: Catalog) -> Iterator[None]:
     except OperationFailure as error:
         if error.code in BAD_PATTERN_CODES:
             raise QueryRefused("the database does not take this query") from error
-        raise CatalogUnavailable(catalog, "the database refused the command") from error
+        raise CatalogUnavailable(catalog, _refusal(error)) from error
     except NetworkTimeout as error:
         # This one query took too long. Whether the server is gone for all, only asking it tells.
         if not _answers(catalog):
@@ -128,7 +130,18 @@ def asking(catalog: Catalog) -> Iterator[None]:
         raise CatalogUnavailable(catalog, "the database did not answer in time") from error
     except PyMongoError as error:
         resting.begin(catalog)
-        raise CatalogUnavailable(catalog, "the database does not answer") from error
+        # What follows tells of the driver's view of all servers, at length.
+        cause = str(error).partition(" (configured")[0].partition(", Timeout:")[0]
+        raise CatalogUnavailable(catalog, f"the database does not answer: {cause}") from error
+
+
+def _refusal(error: OperationFailure) -> str:
+    if error.code in ACCOUNT_CODES:
+        return (
+            "the database refuses this account; check user name, password, authSource and the"
+            " role (read) in the URI of the catalogs file"
+        )
+    return "the database refused the command"
 
 
 def _answers(catalog: Catalog) -> bool:

@@ -35,6 +35,8 @@ class Load:
     """what an answer of 200 must be, for the paths whose answers do not change"""
     statuses: Counter[int] = field(default_factory=Counter)
     """how often each status was answered; 0 stands for a connection that broke"""
+    posted: Counter[int] = field(default_factory=Counter)
+    """those of `statuses` that answered a POST"""
     wrong: int = 0
     longest: float = 0.0
     last_failure: float = 0.0
@@ -57,6 +59,8 @@ class Load:
                 status, content = 0, b""
             now = time.monotonic()
             self.statuses[status] += 1
+            if body is not None:
+                self.posted[status] += 1
             self.longest = max(self.longest, now - begin)
             if status != 200:
                 self.last_failure = now

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -44,19 +45,25 @@ class Fault:
     """begins and ends the fault"""
     allowed: frozenset[int] = OK
     """what others may be answered meanwhile"""
+    lost_posts: int = 0
+    """how many POSTs may be lost, that were sent and are not sent again"""
 
 
 @dataclass(frozen=True)
 class Outcome:
     fault: Fault
-    statuses: dict[int, int]
+    statuses: Counter[int]
+    posted: Counter[int]
+    """those of `statuses` that answered a POST"""
     wrong: int
     longest: float
     recovery: float
 
     @property
     def fine(self) -> bool:
-        right = not self.wrong and set(self.statuses) <= self.fault.allowed
+        lost = Counter({502: self.posted[502]}) if self.fault.lost_posts else Counter[int]()
+        right = not self.wrong and lost.total() <= self.fault.lost_posts
+        right = right and set(self.statuses - lost) <= self.fault.allowed
         return right and self.recovery < RECOVERY_SECONDS
 
     def __str__(self) -> str:
@@ -123,7 +130,7 @@ FAULTS = (
     Fault("200 slow downloads of 16 MiB", slow_downloads),
     Fault("500 idle connections", idle),
     Fault("500 half-sent requests", half_sent),
-    Fault("kill -9 of a worker of each instance", worker_killed),
+    Fault("kill -9 of a worker of each instance", worker_killed, lost_posts=1),
     Fault("kill -9 of every reader of files", reader_killed),
     Fault("kill -9 of both followers, 200 runs meanwhile", follower_killed),
     Fault(f"MongoDB hung for {HUNG_SECONDS:.0f} s", mongodb_hung, REFUSED),
@@ -141,7 +148,7 @@ def outcome(fault: Fault, there: World) -> Outcome:
         end = time.monotonic()
         time.sleep(RECOVERY_SECONDS)
     recovery = max(0.0, load.last_failure - end)
-    return Outcome(fault, dict(load.statuses), load.wrong, load.longest, recovery)
+    return Outcome(fault, load.statuses, load.posted, load.wrong, load.longest, recovery)
 
 
 def full(disk: Path) -> Callable[[World], None]:

@@ -44,8 +44,22 @@ def test_reads_what_the_contract_describes(tmp_path: Path) -> None:
 
 
 def test_catalogs_come_in_the_order_of_their_names(tmp_path: Path) -> None:
-    other = GOOD.replace("catalogs.csx", "catalogs.amx")
-    assert [catalog.name for catalog in load(tmp_path, GOOD + other)] == ["amx", "csx"]
+    other = GOOD.replace("catalogs.csx", "catalogs.amx").replace("env:CSX_", "env:AMX_")
+    environ = {"AMX_METADATA_URI": "mongodb://localhost/amx"}
+    assert [catalog.name for catalog in load(tmp_path, GOOD + other, **environ)] == ["amx", "csx"]
+
+
+@pytest.mark.parametrize(
+    "same",
+    ["mongodb://localhost/csx", "mongodb://me:secret@LOCALHOST/csx?authSource=admin"],
+)
+def test_two_catalogs_of_one_database_are_refused(same: str, tmp_path: Path) -> None:
+    """Each run would be listed twice, by two rules."""
+    other = GOOD.replace("catalogs.csx", "catalogs.hxn").replace("env:CSX_", "env:HXN_")
+    message = "catalogs.hxn.metadata: is the database of catalogs.csx, too"
+    with pytest.raises(CatalogsError, match=message):
+        load(tmp_path, GOOD + other, HXN_METADATA_URI=same)
+    assert len(load(tmp_path, GOOD + other, HXN_METADATA_URI="mongodb://localhost/hxn")) == 2
 
 
 def test_an_address_may_stand_in_a_file_that_the_environment_names(tmp_path: Path) -> None:
