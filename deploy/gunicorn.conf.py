@@ -40,7 +40,7 @@ limit_request_line = 8190
 # proxies as BROKER_NUM_PROXIES says.
 forwarder_headers = ""
 secure_scheme_headers: dict[str, str] = {}
-worker_class = "gthread"
+worker_class = "broker_site.gunicorn_worker.Worker"
 workers = int(os.environ.get("BROKER_WORKERS", "2"))
 threads = int(os.environ.get("BROKER_THREADS", "16"))
 keepalive = 75  # longer than a load balancer's, so that it is not we who close first

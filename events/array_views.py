@@ -95,11 +95,13 @@ class ArrayView(StreamView):
                 field = field_of(rows, items, settings.RESPONSE_BYTES, head=head)
                 if "reduce" in given:
                     field = _reduced(request, field, given)
-                headers = _headers(kind, field.layout(), rows)
+                layout = field.layout()
+                headers = _headers(kind, layout, rows)
             if head:
                 return described(kind.media_type, etag, filename, **headers)
             with phase("read"):
-                pieces = started(field.encoded(kind, opened.pop_all(), _picture(given)))
+                encoded = field.encoded(kind, opened.pop_all(), _picture(given))
+                pieces = started(encoded, layout.nbytes)
         response = streamed(
             guarded(request, run, pieces), kind.media_type, etag=etag, filename=filename
         )

@@ -7,13 +7,16 @@ import hashlib
 import re
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
+from itertools import chain
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
 
+from broker_site import long_answers
 from broker_site.conditional import is_known
 from broker_site.encoding import to_json
+from broker_site.long_answers import LONG_BYTES
 from headers.repositories import Run
 
 CHUNK_BYTES = 2**18
@@ -35,15 +38,21 @@ def chunks(pieces: Iterable[bytes]) -> Generator[bytes, None, None]:
         yield b"".join(waiting)
 
 
-def started(pieces: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
-    """The same bytes, the first chunk made now: what fails at once is still told as a problem."""
+def started(
+    pieces: Generator[bytes, None, None], size: int | None = None
+) -> Generator[bytes, None, None]:
+    """The same bytes, the first chunk made now: what fails at once is still told as a problem.
+
+    size: of all bytes, roughly, where it is known; what is long waits for its turn before it begins
+    """
+    if size is not None and size > LONG_BYTES:
+        long_answers.begin()
     made = chunks(pieces)
     first = next(made, b"")
 
     def resumed() -> Generator[bytes, None, None]:
         with closing(pieces), closing(made):
-            yield first
-            yield from made
+            yield from long_answers.in_turn(chain([first], made))
 
     return resumed()
 

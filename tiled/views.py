@@ -455,7 +455,7 @@ class NodeArrayView(DataView):
             if found.stream.rows is not None:
                 items = _moved(items, [(0, length) for length in found.shape])
             size, pieces = sources.slice_of(found.stream, found.path[-1], items, kind)
-            return self.answer(started(pieces), kind.media_type, etag, size)
+            return self.answer(started(pieces, size), kind.media_type, etag, size)
         if found.values is None:
             raise NoNode(found.path[-1])
         part = sources.part_of(found.values, items)

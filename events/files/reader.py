@@ -28,6 +28,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from broker_site.long_answers import stand_aside
 from events.files.assets import (
     AssetError,
     AssetRefused,
@@ -50,6 +51,8 @@ SECONDS = 20.0
 GRACE_SECONDS = 5.0
 DATA_BYTES = 2 * 2**30
 WAIT_SECONDS = 10.0
+PROMPT_SECONDS = 0.1
+"""an answer of a reader that takes longer is waited for beside the other requests"""
 AHEAD = 1
 MAX_PROPOSALS = 16
 """that the files of one request may belong to"""
@@ -214,6 +217,9 @@ class ReaderPool:
         AssetError
             The file cannot be served.
         """
+        with suppress(TimeoutError):
+            return future.result(PROMPT_SECONDS)
+        stand_aside()
         try:
             return future.result(self._wait_seconds)
         except TimeoutError:
