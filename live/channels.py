@@ -23,7 +23,7 @@ log = structlog.get_logger(__name__)
 
 SECONDS = 0.4
 """between two looks"""
-QUIET_SECONDS = 0.8
+QUIET_SECONDS = 0.6
 """the same after a minute without news; a document is to be seen within a second all the same"""
 QUIET_AFTER = 60.0
 AWAY_SECONDS = 3.0

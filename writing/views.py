@@ -39,7 +39,6 @@ from writing.intake import IntakeOutcome, take
 from writing.parsers import AnyBody, MsgpackBody, NdjsonBody
 from writing.repositories import IndexesMissing, Store
 from writing.schemas import IntakeReceipt, TiledDocument
-from writing.signals import documents_written
 
 READERS: dict[str, Callable[[bytes], Iterator[Any]]] = {
     MsgpackBody.media_type: msgpack_items,
@@ -188,7 +187,7 @@ def _problem(refused: Refused) -> Problem:
 
 
 def _note(request: Request, catalog: Catalog, proposal: str | None, outcome: IntakeOutcome) -> None:
-    """Tells the audit trail what is not everyday, and this process that there is news."""
+    """Tells the audit trail what is not everyday."""
     about = {"catalog": catalog.name, "run_uid": outcome.run, "proposal": proposal or ""}
     news: list[tuple[str, int, dict[str, Any]]] = []
     news += [("run began", 200, {})] if outcome.began else []
@@ -201,8 +200,4 @@ def _note(request: Request, catalog: Catalog, proposal: str | None, outcome: Int
     for result, status, details in news:
         record_soon(
             Kind.WRITTEN, request._request, status=status, result=result, details=details, **about
-        )
-    if outcome.stored:
-        documents_written.send(
-            sender=Store, catalog=catalog.name, run=outcome.run, closed=outcome.closed
         )

@@ -6,7 +6,8 @@ import { Lines } from "./lines.js";
 import { offerRetry } from "./retry.js";
 import { EventTable } from "./table.js";
 
-const REDRAW = 700; // ms, at the most so often
+const REDRAW = 600; // ms, at the most so often
+const SOON = 30; // ms, after which what came behind a pause is drawn, together with what came with it
 
 export class Stream {
   constructor(section, zone, isOpen) {
@@ -16,6 +17,7 @@ export class Stream {
     this.events = Number(events);
     this.parts = [];
     this.news = [];
+    this.drawn = -REDRAW;
     const place = section.querySelector("[data-plot]");
     if (place) this.plot(place, url);
     for (const element of section.querySelectorAll("[data-viewer]")) {
@@ -82,8 +84,9 @@ export class Stream {
     if (first) for (const part of this.parts) this.whenSeen(part);
     this.waiting ??= setTimeout(() => {
       this.waiting = null;
+      this.drawn = performance.now();
       const news = this.news.splice(0);
       for (const part of this.parts) if (part.asked || part === this.shown) part.grow(this.events, news);
-    }, REDRAW);
+    }, Math.max(SOON, this.drawn + REDRAW - performance.now()));
   }
 }

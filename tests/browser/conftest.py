@@ -129,20 +129,24 @@ def record(site: str) -> Iterator[Record]:
     catalog = tomllib.loads((folder / "catalogs.toml").read_text())["catalogs"]["csx"]
     inserted: list[tuple[str, Any]] = []
     with MongoClient[Any](catalog["metadata"]) as client:
-        database = client.get_default_database()
+        metadata = client.get_default_database()
+        assets = client.get_database(catalog["assets"].rsplit("/", 1)[-1])
+
+        def kept(name: str) -> Any:
+            return (assets if name.startswith(("stream_", "resource", "datum")) else metadata)[name]
 
         def insert(documents: list[dict[str, Any]]) -> str:
             for item in documents:
                 name, document = item["collection"], dict(item["document"])
                 if name == "run_start":
                     document["data_session"] = "pass-310000"
-                key = database[name].insert_one(document).inserted_id
+                key = kept(name).insert_one(document).inserted_id
                 inserted.append((name, key))
             return str(documents[0]["document"]["uid"])
 
         yield insert
         for name, key in inserted:
-            database[name].delete_one({"_id": key})
+            kept(name).delete_one({"_id": key})
 
 
 class Visitor:

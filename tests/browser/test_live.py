@@ -1,9 +1,13 @@
 """Runs that are watched while they are taken: what is shown grows, and nothing chosen is lost."""
 
+import os
 import time
+import tomllib
 import uuid
+from pathlib import Path
 from typing import Any
 
+import h5py
 from playwright.sync_api import expect
 
 from tests.browser.conftest import PHONE, ROOT, Record, Visit, Visitor
@@ -154,6 +158,59 @@ def test_streams_that_begin_later_are_added(visit: Visit, record: Record) -> Non
     other = run.describe("monitor", ["motor", "det"], str(uuid.uuid4()))
     run.point(1.0, descriptor=other)
     expect(alice.page.locator("[data-stream=monitor]")).to_be_visible()
+    assert alice.page.evaluate("window.mark") == "not reloaded"
+
+
+def test_frames_of_a_stream_without_events_grow(visit: Visit, record: Record, site: str) -> None:
+    """As a detector of ophyd-async that flies: its file grows, and stream_datums tell of that."""
+    folder = ROOT / "var" / "tests" / f"site-{os.getpid()}"
+    catalog = tomllib.loads((folder / "catalogs.toml").read_text())["catalogs"]["csx"]
+    path = Path(catalog["allowed_roots"][0]) / "grows.h5"
+    alice, run = visit("alice"), Taken(record, ["motor"], points=1)
+    key = {"dtype": "array", "shape": [1, 4, 5], "source": "SIM", "external": "STREAM:"}
+    fly, resource = str(uuid.uuid4()), str(uuid.uuid4())
+    described: dict[str, Any] = {
+        "uid": fly,
+        "run_start": run.uid,
+        "time": time.time(),
+        "name": "fly",
+    }
+    described["data_keys"] = {"cam": key}
+    named: dict[str, Any] = {"uid": resource, "run_start": run.uid, "data_key": "cam"}
+    named |= {"mimetype": "application/x-hdf5", "uri": f"file://localhost{path}"}
+    named |= {"parameters": {"dataset": "/data"}}
+
+    def take(start: int, stop: int) -> None:
+        dataset.resize(stop - 1, axis=0)
+        dataset.flush()
+        datum = {"uid": f"{resource}/{start}", "stream_resource": resource, "descriptor": fly}
+        spans = {"seq_nums": (start, stop), "indices": (start - 1, stop - 1)}
+        datum |= {name: {"start": s[0], "stop": s[1]} for name, s in spans.items()}
+        record([{"collection": "stream_datum", "document": datum}])
+
+    with h5py.File(path, "w", libver="latest", locking=False) as file:
+        dataset = file.create_dataset("/data", (0, 4, 5), "u2", maxshape=(None, 4, 5))
+        file.swmr_mode = True
+        record(
+            [
+                {
+                    "collection": "event_descriptor",
+                    "document": described,
+                },
+                {"collection": "stream_resource", "document": named},
+            ]
+        )
+        take(1, 3)
+        followed(alice, run)
+        stream = alice.page.locator("[data-stream=fly]")
+        stream.scroll_into_view_if_needed()
+        expect(stream.locator("h2")).to_contain_text("2 events")
+        frames = stream.locator("[data-viewer] input[type=range]").first
+        expect(frames).to_have_attribute("max", "2")
+        take(3, 6)
+        expect(frames).to_have_attribute("max", "5")
+        expect(stream.locator("[data-viewer][data-state=drawn]")).to_be_visible()
+    path.unlink()
     assert alice.page.evaluate("window.mark") == "not reloaded"
 
 
