@@ -267,6 +267,16 @@ def renewed(run: Run) -> Run:
     return replace(run, stop=stops[-1] if stops else None, descriptors=descriptors)
 
 
+def start_now(run: Run) -> Doc | None:
+    """The start document as it is now; None if the run was removed."""
+    with asking(run.catalog):
+        found = metadata(run.catalog).run_start.find({"uid": run.uid}, {"_id": 0})
+        starts = list(found.max_time_ms(query_milliseconds()))
+    own = {key: value for key, value in run.start.items() if key != "_id"}
+    # Old databases may have several runs of one uid.
+    return own if own in starts else next(iter(starts), None)
+
+
 def _stored_for(run: Run, collection: str) -> list[Doc]:
     cursor = metadata(run.catalog)[collection].find({"run_start": run.uid})
     return _own(list(cursor.max_time_ms(query_milliseconds())), run.uid)

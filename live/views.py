@@ -31,6 +31,7 @@ from live.messages import MEDIA_TYPE, RETRY, Narrowing
 from live.pages import Following
 from live.positions import LONGEST, Position
 from live.reading import RunFollowing, begun_at, from_now
+from live.starts import as_it_is_now
 from policies.audit import note_runs, record_read
 from policies.requests import access_now, guarded, still_allowed
 
@@ -217,7 +218,9 @@ def _stream_of(request: Request, run: Run, page: RunFollowing, choice: Narrowing
 
 
 def _standing(request: Request, run: Run) -> Standing:
-    return Standing.ALLOWED if still_allowed(request, run) else Standing.GONE
+    now = as_it_is_now(run)
+    is_allowed = now is not None and still_allowed(request, now)
+    return Standing.ALLOWED if is_allowed else Standing.GONE
 
 
 def _standing_of_list(request: Request, listing: LiveListing) -> Standing:

@@ -12,9 +12,9 @@ from django.test import Client
 
 from headers.mongo import database
 from headers.repositories import Run, Runs
-from live import channels, following, reading
+from live import channels, following, reading, starts
 from live.positions import Position
-from policies.models import AuditEvent, Membership
+from policies.models import APIToken, AuditEvent, Membership
 from policies.rule.access import Access
 from policies.tokens import Limits, make_token
 from tests.conftest import Actor
@@ -254,6 +254,30 @@ def test_membership_that_ends_ends_the_stream(
     (event,) = AuditEvent.objects.filter(kind=AuditEvent.Kind.READ)
     assert (event.run_uid, event.actor, event.result) == (uid, "alice", "access ended")
     assert (event.bytes or 0) > 500
+
+
+@pytest.mark.parametrize("end", ["removed", "moved", "revoked"])
+def test_what_ends_the_right_to_a_run_ends_its_stream(
+    live: LiveServer, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """Abuse case 17: the run is removed or corrected, or the token revoked, in mid-stream."""
+    monkeypatch.setattr(following, "CHECKED_EVERY", 0.3)
+    monkeypatch.setattr(starts, "SECONDS", 0.1)
+    uid = recorder.run(exit_status=None)
+    token = _token(live, ["read:metadata", "read:data"], None)
+    events = live.follow(uid, Authorization=f"Bearer {token}").events()
+    assert [next(events).name for _ in range(3)] == ["start", "descriptor", "event_page"]
+    stored = database(recorder.catalogs["csx"].metadata).run_start
+    match end:
+        case "removed":
+            stored.delete_one({"uid": uid})
+        case "moved":
+            stored.update_one({"uid": uid}, {"$set": {"data_session": "pass-310001"}})
+        case "revoked":
+            APIToken.objects.all().delete()
+    assert [event.name for event in events] == ["gone"]
+    if end != "revoked":
+        assert live.follow(uid).status == 404
 
 
 def test_a_signed_out_browser_is_told_that_it_is_over(
