@@ -112,7 +112,7 @@ class Filling:
         for event, found in zip(page, streamed, strict=True):
             self._note_unstreamed(event, found)
         return [
-            {name: known.get(datum_id) for name, datum_id in ids.items()} | found
+            {**{name: known.get(datum_id) for name, datum_id in ids.items()}, **found}
             for ids, found in zip(wanted, streamed, strict=True)
         ]
 

@@ -10,7 +10,7 @@ from typing import Any
 from headers.mongo import CatalogUnavailable
 from headers.repositories import Run, start_now
 
-SECONDS = 2.0
+SECONDS = 1.0
 """for which a start document is taken for the one of now"""
 MOST = 1000
 Doc = dict[str, Any]

@@ -9,7 +9,8 @@ process only.
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,18 +255,21 @@ class Hdf5Sequence(FileSequence):
         self._resource, self._roots = resource, roots
         self._prefix = prefix_of(resource, path)
 
-        def header(path: str) -> tuple[Shape, np.dtype[Any]]:
-            return self._read(path, lambda dataset: (dataset.shape, dataset.dtype))
+        self._kind = FileKind(self._header, self._values)
 
-        def values(path: str) -> Array:
-            return self._read(path, lambda dataset: np.asarray(dataset[()]))
+    def _header(self, path: str) -> tuple[Shape, np.dtype[Any]]:
+        with self._dataset(path) as dataset:
+            return dataset.shape, dataset.dtype
 
-        self._kind = FileKind(header, values)
+    def _values(self, path: str) -> Array:
+        with self._dataset(path) as dataset:
+            return np.asarray(dataset[()])
 
-    def _read(self, path: str, part: Callable[[h5py.Dataset], Any]) -> Any:
+    @contextmanager
+    def _dataset(self, path: str) -> Iterator[h5py.Dataset]:
         files = Hdf5Files(self._roots)
         try:
-            return part(files.dataset(files.open(path), str(self._resource.kwargs["dataset"])))
+            yield files.dataset(files.open(path), str(self._resource.kwargs["dataset"]))
         finally:
             files.close()
 

@@ -183,7 +183,11 @@ def test_frames_of_a_stream_without_events_grow(visit: Visit, record: Record, si
     def take(start: int, stop: int) -> None:
         dataset.resize(stop - 1, axis=0)
         dataset.flush()
-        datum = {"uid": f"{resource}/{start}", "stream_resource": resource, "descriptor": fly}
+        datum: dict[str, Any] = {
+            "uid": f"{resource}/{start}",
+            "stream_resource": resource,
+            "descriptor": fly,
+        }
         spans = {"seq_nums": (start, stop), "indices": (start - 1, stop - 1)}
         datum |= {name: {"start": s[0], "stop": s[1]} for name, s in spans.items()}
         record([{"collection": "stream_datum", "document": datum}])

@@ -7,18 +7,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 PIECE = 65536
+Cut = tuple[int | None, int | None]
+"""behind so many bytes of the request, and of the answer; None: not at all"""
 
 
 @dataclass
 class CuttingProxy:
     """Cuts each connection behind so many bytes of the request, or of the answer.
 
-    cuts: (bytes of the request, bytes of the answer) of the connections to come, None for no end;
-    behind the last of them, connections are left alone.
+    cuts: of the connections to come; behind the last of them, connections are left alone.
     """
 
     target: tuple[str, int]
-    cuts: list[tuple[int | None, int | None]]
+    cuts: list[Cut]
     port: int = 0
     connections: int = 0
     _opened: list[socket.socket] = field(default_factory=list)
@@ -59,9 +60,7 @@ def _pump(source: socket.socket, target: socket.socket, limit: int | None) -> No
 
 
 @contextmanager
-def cutting(
-    target: tuple[str, int], cuts: list[tuple[int | None, int | None]]
-) -> Iterator[CuttingProxy]:
+def cutting(target: tuple[str, int], cuts: list[Cut]) -> Iterator[CuttingProxy]:
     proxy = CuttingProxy(target, cuts)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         proxy.port = listener.getsockname()[1]

@@ -19,7 +19,7 @@ import pytest
 from headers.catalogs import Catalog
 from headers.mongo import database
 from tests.running import ROOT
-from tests.writing.cutting import cutting
+from tests.writing.cutting import Cut, cutting
 from tests.writing.runs import a_run, a_stop, an_event
 from tests.writing.service import CLIENT, Service, serving
 from tests.writing.test_write import COLLECTIONS, of, ordered, same
@@ -167,7 +167,7 @@ def test_connections_cut_anywhere_lose_and_repeat_nothing(
     size = sum(len(msgpack.packb(list(item))) for item in run)
     longest = 400 if of_answer else size + 600  # with its head
     places = range(1, longest, 9 if of_answer else max(1, longest // 45))
-    cuts = [(None, place) if of_answer else (place, None) for place in places]
+    cuts: list[Cut] = [(None, place) if of_answer else (place, None) for place in places]
     target = urlsplit(service.instance.address)
     with cutting((str(target.hostname), int(target.port or 0)), cuts) as proxy:
         writer = connect(proxy.address, token=service.token).writer("csx")
