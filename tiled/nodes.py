@@ -18,7 +18,7 @@ from headers.repositories import Run
 from headers.streams import stream_name
 from tiled import sources
 from tiled.snapshots import Snapshot
-from tiled.tables import TIME, Array, HeldTable, Table, Values
+from tiled.tables import ROW, TIME, Array, HeldTable, Table, Values
 
 Path = tuple[str, ...]
 Spec = tuple[str, str | None]
@@ -273,7 +273,9 @@ class ValuesNode(Node):
         if known is None:
             return None
         shape, dtype = known
-        dims = (TIME, *self._dims(name, len(shape) - 1))
+        # A stream may have rows of files and no events, and so no times.
+        first = TIME if sources.has_events(self.stream, name) else ROW
+        dims = (first, *self._dims(name, len(shape) - 1))
         about = self._attributes(name)
         return ArrayNode(path, shape, dtype, dims, about, spec=spec, stream=self.stream)
 

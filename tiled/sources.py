@@ -11,11 +11,12 @@ from django.conf import settings
 from broker_site.encoding import to_json
 from events.arrays.fields import NoValue, Unrecorded, field_of
 from events.arrays.formats import ArrayFormat, UnsupportedArray
-from events.arrays.streamed import rows_of
+from events.arrays.streamed import StreamedRows, rows_of
 from events.data_keys import declared_dtype, is_array, shape_of
 from events.files.assets import AssetError, OutsideDatabase
 from events.files.slices import Item, resolve
 from events.stream import Stream
+from headers.descriptors import is_outside
 from tiled.snapshots import Snapshot
 from tiled.tables import Array, Values
 
@@ -42,6 +43,14 @@ def shape_and_dtype(stream: Snapshot, field: str) -> tuple[tuple[int, ...], np.d
             key = rows.data_key
             return stream.bounded((*rows.axes, *shape_of(key))), declared_dtype(key)
         return stream.bounded(layout.shape), layout.dtype
+
+
+def has_events(stream: Stream, field: str) -> bool:
+    """Are the rows of the field events, or are there files alone?"""
+    if not is_outside(stream.data_keys[field]):
+        return True
+    with closing(rows_of(stream, field)) as rows:
+        return not isinstance(rows, StreamedRows)
 
 
 def slice_of(

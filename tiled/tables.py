@@ -18,6 +18,8 @@ from events.repositories import Events
 from tiled.snapshots import Snapshot
 
 TIME = "time"
+ROW = "seq_num"
+"""the first axis where there are no events, and so no times"""
 Array = NDArray[Any]
 
 

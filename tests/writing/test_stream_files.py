@@ -144,6 +144,22 @@ def test_it_is_hidden_with_its_run(flight: Flight, acting_as: Actor) -> None:
     assert acting_as("bob").get(f"{flight.arrays}cam/").status_code == 404
 
 
+def test_tiled_reads_it_beside_no_times(flight: Flight, acting_as: Actor) -> None:
+    """xarray makes no dataset of axes that have one name and two lengths."""
+    alice = acting_as("alice")
+    node = f"/api/v1/metadata/csx/raw/{flight.uid}/primary/data"
+    lengths: dict[str, set[int]] = {}
+    for field in ("cam", "sum", "time"):
+        answer = alice.get(f"{node}/{field}")
+        assert answer.status_code == 200, answer.content
+        structure = answer.json()["data"]["attributes"]["structure"]
+        for dim, length in zip(structure["dims"], structure["shape"], strict=True):
+            lengths.setdefault(dim, set()).add(length)
+    assert all(len(found) == 1 for found in lengths.values()), lengths
+    block = alice.get(f"/api/v1/array/full/csx/raw/{flight.uid}/primary/data/sum?format=json")
+    assert json.loads(block.getvalue()) == FRAMES.sum(axis=(1, 2)).tolist()
+
+
 def test_its_documents_are_served_and_filled_without_a_warning(
     flight: Flight, acting_as: Actor
 ) -> None:
