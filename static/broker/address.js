@@ -29,3 +29,19 @@ export function onBack(callback) {
 }
 
 addEventListener("popstate", () => { for (const callback of listeners) callback(); });
+
+const STATE = ["x", "y", "expr", "scale", "time", "zoom"];
+
+/** The part of the address that is about this plot's stream; null on a page that keeps nothing there. */
+export function stateOf(root) {
+  const section = root.closest("[data-stream]");
+  if (!section || !root.closest("#run") || root.closest(".wall")) return null;
+  const { stream } = section.dataset;
+  const isFirst = document.querySelector("[data-stream]") === section;
+  const isOwn = () => (chosen("stream")[0] ?? (isFirst ? stream : null)) === stream;
+  const keep = (values, silently) => {
+    const others = isOwn() ? {} : Object.fromEntries(STATE.map((name) => [name, null]));
+    choose({ ...others, ...values, stream: isFirst ? null : stream }, silently);
+  };
+  return { isOwn, keep };
+}

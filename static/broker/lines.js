@@ -1,18 +1,18 @@
 // Curves of a stream: signals and expressions over a motor or over time.
 // `root.plotted` tells what is drawn: {x, series: {name: values}}.
-import { choose, chosen, onBack } from "./address.js";
+import { chosen, onBack, stateOf } from "./address.js";
 import { append, columnOf, fetched, getTable } from "./data.js";
 import { checkbox, labelled, make, onTheme, select, visible } from "./dom.js";
 import { check, evaluate, ExpressionError, fieldsOf, parse } from "./expression.js";
 import { ExpressionField } from "./expression_field.js";
 import { Panels, styleOf } from "./panels.js";
 import { peakOf, peakTable } from "./peaks.js";
+import { choose, onShown } from "./viewer/linking.js";
 
 export { axisStyle, ticked } from "./panels.js";
 
 const DEFAULT_SIGNALS = 3;
 const MOST_EXPRESSIONS = 8;
-const STATE = ["x", "y", "expr", "scale", "time", "zoom"];
 
 export class Lines {
   constructor(root, streamUrl, plan, zone) {
@@ -22,7 +22,7 @@ export class Lines {
     this.x = select([["time", "time"], ...fields.map((name) => [name, visible(name)])], plan.x ?? "time");
     this.timeAs = select([["iso", "ISO time"], ["seconds", "seconds"]], "iso");
     this.log = checkbox();
-    this.panels = new Panels((range) => this.zoomed(range), (at) => this.tellChosen(at));
+    this.panels = new Panels((range) => this.zoomed(range), (at) => choose(root, this.usable[at]));
     this.field = new ExpressionField(`expression-${this.panels.key}`, (text) => this.add(text));
     this.peaks = make("div", { className: "peaks" });
     root.replaceChildren(this.controls(), this.panels.root, this.peaks);
@@ -30,7 +30,7 @@ export class Lines {
     this.restore();
     root.addEventListener("change", (event) => this.changed(event));
     onTheme(() => { this.panels.shape = null; if (this.columns) this.draw(); });
-    root.closest("[data-stream]")?.addEventListener("event-shown", ({ detail }) => this.panels.point(0, this.usable?.indexOf(detail.event)));
+    onShown(root, (event) => this.panels.point(0, this.usable?.indexOf(event)));
     if (this.state) onBack(() => { this.restore(); this.load(); });
   }
 
@@ -133,12 +133,6 @@ export class Lines {
     this.root.zoomed = range;
     this.remember(true);
     this.showPeaks();
-  }
-
-  /** Events are counted from 0 in the order of the table; who shows frames of the stream listens. */
-  tellChosen(at) {
-    const detail = { event: this.usable[at] };
-    this.root.closest("[data-stream]")?.dispatchEvent(new CustomEvent("event-chosen", { detail }));
   }
 
   get chosen() {
@@ -252,18 +246,4 @@ export class Lines {
     const inside = [...x.keys()].filter((i) => x[i] >= min && x[i] <= max && typeof y[i] === "number");
     return [inside.map((i) => x[i]), inside.map((i) => y[i])];
   }
-}
-
-/** The part of the address that is about this plot's stream; null on a page that keeps nothing there. */
-function stateOf(root) {
-  const section = root.closest("[data-stream]");
-  if (!section || !root.closest("#run") || root.closest(".wall")) return null;
-  const { stream } = section.dataset;
-  const isFirst = document.querySelector("[data-stream]") === section;
-  const isOwn = () => (chosen("stream")[0] ?? (isFirst ? stream : null)) === stream;
-  const keep = (values, silently) => {
-    const others = isOwn() ? {} : Object.fromEntries(STATE.map((name) => [name, null]));
-    choose({ ...others, ...values, stream: isFirst ? null : stream }, silently);
-  };
-  return { isOwn, keep };
 }

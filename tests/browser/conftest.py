@@ -33,7 +33,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-START_SECONDS = 120
+START_SECONDS = 300
 DESK = {"width": 1280, "height": 900}
 PHONE = {"width": 390, "height": 844}
 

@@ -1,4 +1,5 @@
 // A scan of two motors: a map where the measured positions make a grid, else curves.
+import { chosen, onBack, stateOf } from "../address.js";
 import { boundsOf, gridOf } from "../axes.js";
 import { append, columnOf, fetched, getTable } from "../data.js";
 import { checkbox, labelled, make, select, visible } from "../dom.js";
@@ -12,13 +13,28 @@ export class Grid {
   constructor(root, streamUrl, plan, zone) {
     Object.assign(this, { root, streamUrl, plan, zone });
     this.signal = select(plan.signals.map((name) => [name, visible(name)]), plan.signals[0]);
-    this.signal.addEventListener("change", () => this.load());
+    this.state = stateOf(root);
+    this.restore();
+    this.signal.addEventListener("change", () => this.change());
+    if (this.state) onBack(() => { this.restore(); if (!this.lines) this.load(); });
     this.points = make("span", { className: "dim" });
     this.equal = checkbox(true);
     this.equal.addEventListener("change", () => this.redraw());
     this.equalLabel = make("label", { hidden: true }, this.equal, " true proportions");
     onShown(root, (event) => this.mark(event));
     this.asMap();
+  }
+
+  /** The signal that the address names, else the plan's first one. */
+  restore() {
+    const [own] = this.state?.isOwn() ? chosen("y") : [];
+    this.signal.value = this.plan.signals.includes(own) ? own : this.plan.signals[0];
+  }
+
+  change() {
+    const { value } = this.signal;
+    this.state?.keep({ y: value === this.plan.signals[0] ? null : value });
+    this.load();
   }
 
   asMap() {
