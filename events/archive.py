@@ -9,7 +9,7 @@ import io
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from zipfile import ZIP_DEFLATED, ZIP_STORED
+from zipfile import ZIP_DEFLATED
 
 import structlog
 from zipstream import ZipStream
@@ -37,6 +37,9 @@ COLUMNS = (
     *("folder", "uid", "catalog", "proposal", "scan_id", "plan_name", "sample", "began"),
     *("seconds", "status", "included", "left_out"),
 )
+TEXT = {"compress_type": ZIP_DEFLATED, "compress_level": 1}
+PACKED: dict[str, dict[str, int]] = {"h5": {}, "ndjson": TEXT, "csv": TEXT}
+"""how each kind of file is kept in the zip; HDF5 as it is"""
 FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r")
 FAILED = "could not be written; the operators know more"
 Pieces = Generator[bytes, None, None]
@@ -56,7 +59,7 @@ class Archive:
     folders: set[str] = field(default_factory=set)
 
     def pieces(self, runs: Iterable[Run]) -> Pieces:
-        made = ZipStream(compress_type=ZIP_DEFLATED, compress_level=1)
+        made = ZipStream()
         for run in runs:
             self.read.append(run)
             yield from self._run(made, run)
@@ -68,9 +71,8 @@ class Archive:
         for kind in self.files:
             try:
                 for name, pieces in _members(run, kind, left_out, self.wanted):
-                    packed = ZIP_STORED if kind == "h5" else ZIP_DEFLATED
                     whole = _noting(pieces, name, left_out)
-                    made.add(whole, f"{folder}/{name}", compress_type=packed)
+                    made.add(whole, f"{folder}/{name}", **PACKED[kind])
                     yield from made.all_files()
                     included.append(name)
             except ClientLeft:

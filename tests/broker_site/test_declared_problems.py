@@ -248,6 +248,8 @@ def test_404(ask: Caller, people: People) -> None:
     queries = {
         "/api/v1/events/": {"descriptor": "no-such-uid"},
         "/api/v1/auth/apikey": {"first_eight": "0"},
+        "/api/v1/headers/archive/": {"run": "no-such-uid"},
+        "/api/v1/headers/archive/size/": {"run": "no-such-uid"},
     }
     elsewhere = {"catalog": "gone", "node": "gone"}
     without_catalog = Caller(ask.world, token_of(people, "write:documents", catalog="gone"))
@@ -313,6 +315,7 @@ def test_413(
     settings.RESPONSE_BYTES = settings.INLINE_BYTES = 4
     monkeypatch.setattr("writing.views.MAX_DOCUMENTS", 0)
     monkeypatch.setattr("tiled.views.MAX_ROWS", 0)
+    monkeypatch.setattr("events.archive_views.MAX_RUNS", 0)
 
     def large(operation: Operation) -> Any:
         path = operation[1]

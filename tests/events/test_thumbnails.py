@@ -20,7 +20,7 @@ from tests.conftest import Actor, Commands
 from tests.documents import EPOCH, Recorder
 from tests.frames import record_frames
 
-ACCEPT = {"HTTP_ACCEPT": "image/avif,image/webp,image/svg+xml,image/*,*/*;q=0.8"}
+ACCEPT: Any = {"HTTP_ACCEPT": "image/avif,image/webp,image/svg+xml,image/*,*/*;q=0.8"}
 
 
 def drawn(acting_as: Actor, run: str, actor: str = "alice") -> tuple[str | None, str]:

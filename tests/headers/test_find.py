@@ -9,7 +9,6 @@ from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headers import searching
 from headers.find import FindError, terms_of, times_of
 from headers.index import names
 from policies.models import Membership
@@ -178,7 +177,7 @@ def test_a_word_of_a_day_selects_the_day(
     acting_as: Actor, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime(2026, 7, 4, 12, tzinfo=NEW_YORK)
-    monkeypatch.setattr(searching.time, "time", now.timestamp)
+    monkeypatch.setattr("headers.searching.time.time", now.timestamp)
     for title, hours in (("noon", 1), ("night", 11), ("evening", 16), ("week", 100)):
         recorder.run(title=title, time=(now - timedelta(hours=hours)).timestamp())
     assert found(acting_as, "today") == {"noon", "night"}
