@@ -34,18 +34,6 @@ export function colourTable(name) {
   return table;
 }
 
-/** Indices 0–255 into a colour table; NaN becomes -1. `log` spreads values above the minimum. */
-export function levels(values, low, high, log) {
-  const scale = (value) => (log ? Math.log1p(Math.max(0, value - low)) : value - low);
-  const span = scale(high) || 1;
-  const found = new Int16Array(values.length);
-  for (let at = 0; at < values.length; at++) {
-    const value = values[at];
-    found[at] = value === null || Number.isNaN(value) ? -1 : Math.max(0, Math.min(255, (scale(value) / span) * 255));
-  }
-  return found;
-}
-
 /**
  * [low, high] that leave out the darkest 1 % and the brightest 0.5 % of the values, and those above
  * the limit of a mask.

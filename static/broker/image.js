@@ -176,7 +176,8 @@ export class Picture {
     const above = this.maskAbove;
     this.setLimits(colours ? colours.values : values);
     const [low, high] = [Number(this.low.value), Number(this.high.value)];
-    const range = rangeOf(values, above) ?? EMPTY;
+    if (this.known?.values !== values || this.known.above !== above) this.known = { values, above, range: rangeOf(values, above) ?? EMPTY };
+    const { range } = this.known;
     const table = colourTable(colours ? "gray" : this.map.value);
     this.map.disabled = Boolean(colours);
     this.painting = {

@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Locator, Position, expect
 from pymongo import MongoClient
 
 from tests.browser.conftest import PHONE, ROOT, Visit, Visitor
@@ -31,7 +31,7 @@ DETAILED = RNG.integers(10, 1000, (3, 1200, 1600), "<u2")
 def record_frames(site: str) -> Iterator[RecordFrames]:
     """record_frames(frames) puts a run of alice's with these into csx, first axis the event.
 
-    Each event has a motor `theta`, and a `det` that is ten times its number.
+    Each event has a motor, and a `det` that is ten times its number.
     """
     folder = ROOT / "var" / "tests" / f"site-{os.getpid()}"
     catalog = tomllib.loads((folder / "catalogs.toml").read_text())["catalogs"]["csx"]
@@ -46,18 +46,18 @@ def record_frames(site: str) -> Iterator[RecordFrames]:
             collection = client.get_default_database()[name]
             inserted.append((collection, collection.insert_one(document).inserted_id))
 
-        def record(frames: Array) -> str:
+        def record(frames: Array, motor: str = "theta") -> str:
             uid, descriptor, resource = (str(uuid.uuid4()) for _ in range(3))
             path = Path(catalog["allowed_roots"][0]) / f"{resource}.h5"
             with h5py.File(path, "w") as file:
                 file.create_dataset("entry/data/data", data=frames, chunks=(1, *frames.shape[1:]))
             written.append(path)
             start = {"uid": uid, "time": BEGAN, "scan_id": 1, "data_session": "pass-310000"}
-            hints = {"dimensions": [[["theta"], "primary"]]}
-            insert(metadata, "run_start", start | {"hints": hints, "motors": ["theta"]})
+            hints = {"dimensions": [[[motor], "primary"]]}
+            insert(metadata, "run_start", start | {"hints": hints, "motors": [motor]})
             number = {"dtype": "number", "shape": [], "source": "SIM", "units": "deg"}
             image = {"dtype": "array", "shape": [1, *frames.shape[1:]], "source": "SIM"}
-            keys = {"image": image | {"external": "FILESTORE:"}, "theta": number, "det": number}
+            keys = {"image": image | {"external": "FILESTORE:"}, motor: number, "det": number}
             described = {"uid": descriptor, "run_start": uid, "time": BEGAN, "name": "primary"}
             insert(metadata, "event_descriptor", described | {"data_keys": keys})
             place = {"spec": "AD_HDF5", "root": "/facility/data", "resource_path": path.name}
@@ -66,7 +66,7 @@ def record_frames(site: str) -> Iterator[RecordFrames]:
             for n in range(len(frames)):
                 datum = {"datum_id": f"{resource}/{n}", "resource": resource}
                 insert(assets, "datum", datum | {"datum_kwargs": {"point_number": n}})
-                data = {"image": f"{resource}/{n}", "theta": 20 + n / 10, "det": 10.0 * n}
+                data = {"image": f"{resource}/{n}", motor: 20 + n / 10, "det": 10.0 * n}
                 event = {"uid": str(uuid.uuid4()), "descriptor": descriptor, "seq_num": n + 1}
                 taken = {"data": data, "timestamps": dict.fromkeys(data, BEGAN + n)}
                 insert(metadata, "event", event | taken | {"time": BEGAN + n, "filled": {}})
@@ -113,9 +113,9 @@ def choose(viewer: Locator, **looks: str) -> None:
         control.press("Tab")
 
 
-def place_of(viewer: Locator, x: float, y: float) -> dict[str, float]:
+def place_of(viewer: Locator, x: float, y: float) -> Position:
     """Where on the canvas, in CSS px, a pixel of the detector is seen."""
-    found: dict[str, float] = viewer.evaluate(
+    found: Position = viewer.evaluate(
         """(viewer, [x, y]) => {
           const {view} = [...viewer.querySelectorAll('*')].find(one => one.plotted?.view).plotted;
           const box = viewer.querySelector('canvas.image').getBoundingClientRect();
@@ -497,12 +497,73 @@ def test_all_of_it_is_accessible(style: str, look_at: LookAt) -> None:
     assert violations(alice) == []
 
 
+def test_a_point_of_the_curve_leads_to_its_frame_and_back(
+    visit: Visit, record_frames: RecordFrames
+) -> None:
+    alice = visit("alice", viewport={"width": 1280, "height": 500})
+    alice.open(f"/runs/{record_frames(COUNTS)}/", settle=False)
+    alice.plotted("#stream-1 [data-plot]")
+    alice.page.evaluate("scrollTo(0, 0)")
+    curve = alice.page.locator("#stream-1 [data-plot] .u-over").last
+    curve.scroll_into_view_if_needed()
+    box = curve.bounding_box()
+    assert box is not None
+    curve.click(position={"x": box["width"] - 3, "y": box["height"] / 2})
+    link = alice.page.get_by_role("link", name="Frame of event 6: image")
+    link.click()
+    alice.page.locator(f"{VIEWER}[data-frame='5']").wait_for()
+    assert alice.plotted(VIEWER)["values"] == COUNTS[5].reshape(-1).tolist()
+    alice.page.locator(VIEWER).get_by_role("slider", name="Event").press("ArrowLeft")
+    alice.page.locator(f"{VIEWER}[data-frame='4']").wait_for()
+    expect(alice.page.locator("#stream-1 .plot-where")).to_contain_text("point 5 of 6")
+
+
+def test_the_first_paint_on_a_slow_line_is_soon_and_the_viewer_comes_when_seen(
+    visit: Visit, record_frames: RecordFrames
+) -> None:
+    """At 400 kbit/s with 400 ms of delay: 3 s, with nothing in the browser's cache."""
+    alice = visit("alice", viewport={"width": 1366, "height": 300})
+    uid = record_frames(DETAILED)
+    line = alice.page.context.new_cdp_session(alice.page)
+    line.send("Network.enable")
+    line.send("Network.setCacheDisabled", {"cacheDisabled": True})
+    slow = {
+        "offline": False,
+        "latency": 400,
+        "downloadThroughput": 50_000,
+        "uploadThroughput": 50_000,
+    }
+    line.send("Network.emulateNetworkConditions", slow)
+    alice.page.goto(f"{alice.site}/runs/{uid}/", wait_until="domcontentloaded")
+    alice.page.wait_for_timeout(500)
+    painted = alice.page.evaluate(
+        "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+    )
+    assert painted < 3000
+    # Of the frame of 1 MB, a coarse one of 15 kB is there long before.
+    alice.page.locator(VIEWER).scroll_into_view_if_needed()
+    alice.page.locator(f"{VIEWER}[data-state=drawn]").wait_for()
+    expect(alice.page.locator(VIEWER)).to_contain_text("coarse, the rest is coming")
+    assert alice.plotted(VIEWER)["values"] == DETAILED[0, ::13, ::13].reshape(-1).tolist()
+    assert alice.page.locator(f"{VIEWER}[data-frame]").count() == 1
+
+
+HOSTILE = "<img src=x onerror=alert(1)>\u202e"
+
+
 def test_what_a_run_calls_its_fields_is_only_text(
     visit: Visit, record_frames: RecordFrames
 ) -> None:
     """ABUSE 23: the viewer writes names of axes, fields and units."""
     alice = visit("alice")
-    uid = record_frames(COUNTS)
-    alice.open(f"/runs/{uid}/")
+    alice.page.on("dialog", lambda dialog: alice.errors.append(f"dialog: {dialog.message}"))
+    alice.open(f"/runs/{record_frames(COUNTS, motor=HOSTILE)}/")
     alice.plotted(VIEWER)
-    assert alice.page.locator(f"{VIEWER} script, {VIEWER} img, {VIEWER} iframe").count() == 0
+    viewer = alice.page.locator(VIEWER)
+    use(viewer, "Region")
+    drag(viewer, (2, 2), (9, 9))
+    viewer.get_by_role("button", name="Over all events").click()
+    viewer.locator(".overall[data-state=drawn]").wait_for()
+    expect(viewer.get_by_label("Over what it is drawn")).to_contain_text("<img src=x")
+    assert "\u202e" not in viewer.inner_text()
+    assert viewer.locator("script, img, iframe").count() == 0

@@ -99,6 +99,29 @@ def test_uneven_positions_have_their_true_places(visit: Visit, record: Record) -
     assert top == pytest.approx(100 * (1 - (2 - 0.5) / (14 - 0.5)))
 
 
+def test_a_map_of_one_unit_has_its_true_proportions(visit: Visit, record: Record) -> None:
+    """Of 9 columns a tenth apart and 5 rows four tenths apart: 0.9 mm by 2 mm."""
+    alice = visit("alice")
+    places = grid([0.4 * i for i in range(5)], [0.1 * i for i in range(9)], snake=True)
+    points = [{"det": 10.0 + i, "sy": y, "sx": x} for i, (y, x) in enumerate(places)]
+    documents = scan(points, [["sy"], ["sx"]], shape=[5, 9])
+    number = {"dtype": "number", "shape": [], "source": "SIM", "units": "mm"}
+    documents[1]["document"]["data_keys"] = dict.fromkeys(("det", "sy", "sx"), number)
+    alice.open(f"/runs/{record(documents)}/")
+    drawn = alice.plotted(PLOT)
+    assert drawn["view"]["x"] == pytest.approx([-0.05, 0.85])
+    assert drawn["view"]["y"] == pytest.approx([-0.2, 1.8])
+    box = alice.page.locator(f"{PLOT} canvas.image").bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(0.9 / 2, rel=0.02)
+    names = alice.page.locator(f"{PLOT} .axes .name").all_text_contents()
+    assert sorted(names) == ["sx (mm)", "sy (mm)"]
+    alice.page.locator(PLOT).get_by_label("true proportions").uncheck()
+    box = alice.page.locator(f"{PLOT} canvas.image").bounding_box()
+    assert box is not None
+    assert box["width"] / box["height"] == pytest.approx(9 / 5, rel=0.02)
+
+
 def grid(rows: list[float], columns: list[float], snake: bool = False) -> list[tuple[float, float]]:
     return [
         (slow, fast)

@@ -41,7 +41,9 @@ export class Histogram {
   /** range: as rangeOf gives it; table: the colours between low and high. */
   show({ values, range, low, high, scaleName, above, table }) {
     this.scale = scaleOf(scaleName, range.low, range.high, range.positive);
-    const counts = histogramOf(values, this.scale, above);
+    const same = this.counted?.values === values && this.counted.name === `${scaleName} ${above}`;
+    if (!same) this.counted = { values, name: `${scaleName} ${above}`, counts: histogramOf(values, this.scale, above) };
+    const { counts } = this.counted;
     this.root.counts = counts;
     [low, high].forEach((limit, end) => {
       this.handles[end].value = Math.round(this.scale.to(limit) * STEPS);

@@ -49,12 +49,11 @@ export class Layer {
     }
   }
 
-  /** Draws it where it is; left, top, width, height: those of the place px of an axis are at. */
+  /** Draws it; placeX, placeY: the px of the canvas that a place on an axis is at. */
   draw(context, placeX, placeY) {
     const even = !this.x.bounds && !this.y.bounds;
     const [left, right, top, bottom] = [placeX(this.x.start), placeX(this.x.end), placeY(this.y.start), placeY(this.y.end)];
-    const shrunk = Math.abs(right - left) < this.x.count;
-    context.imageSmoothingEnabled = shrunk;
+    context.imageSmoothingEnabled = right - left < this.x.count; // several cells a px
     context.imageSmoothingQuality = "medium";
     if (even) stretch(context, this.canvas, left, top, right - left, bottom - top);
     else this.drawUneven(context, placeX, placeY);
