@@ -5,7 +5,7 @@ import { ticksOf } from "./axis.js";
 const TOP = 8;
 const RIGHT = 14;
 const BOTTOM = 42;
-const TALLEST = 0.56; // of the window
+const TALLEST = 0.53; // of the window
 const BESIDE = 336; // px for what stands beside the picture
 const WIDE = 900; // px from which something does
 const CLOSEST = 4; // cells that are seen at the least
