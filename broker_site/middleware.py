@@ -9,6 +9,7 @@ from functools import cache
 import structlog
 from csp.utils import build_policy
 from django.http import HttpRequest, HttpResponse
+from django.middleware.common import CommonMiddleware
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
 
@@ -47,6 +48,15 @@ class RequestContextMiddleware:
             milliseconds=round(seconds["total"] * 1000, 1),
         )
         return response
+
+
+class HostMiddleware(CommonMiddleware):
+    """Refuses hosts that are not BROKER_ALLOWED_HOSTS, but to probes, which come by address."""
+
+    PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+
+    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+        return None if request.path_info in self.PROBES else super().process_request(request)
 
 
 def _for(request: HttpRequest, seconds: dict[str, float]) -> dict[str, float]:

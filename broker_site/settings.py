@@ -90,7 +90,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "broker_site.static_files.StaticFilesMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
+    "broker_site.middleware.HostMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
@@ -354,7 +354,11 @@ _make_folder("The installation", STATIC_ROOT)
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STORAGES = {
     "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
-    "staticfiles": {"BACKEND": "broker_site.static_files.VersionedStaticFiles"},
+    "staticfiles": {
+        "BACKEND": "broker_site.static_files.VersionedStaticFiles",
+        # For the account of nginx, whatever the umask.
+        "OPTIONS": {"file_permissions_mode": 0o644, "directory_permissions_mode": 0o755},
+    },
 }
 # Without collectstatic (tests) the files are served from where they are, and not compressed.
 WHITENOISE_USE_FINDERS = True

@@ -1,6 +1,7 @@
 """What is long is streamed: a worker's memory hardly grows, measured in a process of its own."""
 
 import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -19,8 +20,8 @@ EVENTS = 100_000
 GROWTH = 64 * 2**20
 WORKER_BYTES = 215 * 2**20
 """of a gunicorn worker after long answers; 250 MB are promised"""
-SERVED_EVENTS = 40_000
-"""more than a table holds in memory at a time"""
+SERVED_EVENTS = int(os.environ.get("BROKER_TEST_EVENTS", "40000"))
+"""more than a table holds in memory at a time; `make faults` takes 100,000"""
 FRAMES = 200
 """105 MB"""
 
@@ -79,7 +80,8 @@ def test_a_worker_gives_back_what_long_answers_needed(recorder: Recorder, tmp_pa
     table, image = f"{events}streams/primary/table/", f"{frames}streams/primary/data/image/"
     paths = [
         *(f"{table}?format={kind}&timestamps=true" for kind in ENCODERS),
-        f"{events}documents/",
+        *(f"{events}documents/?format={kind}" for kind in ("ndjson", "msgpack", "bson")),
+        f"{events}export/?format=h5",
         f"{frames}documents/?fill=true",
         f"{frames}export/?format=h5",
         f"{image}?format=octet-stream",

@@ -1,17 +1,20 @@
 """Wrong settings, and databases that are not there: one line that says what to do, no traceback."""
 
 import errno
+import os
 import subprocess
 from pathlib import Path
 
 import pytest
 from django.conf import settings
+from django.core.files.base import ContentFile
 from django.db import OperationalError, ProgrammingError
-from django.test import Client
+from django.test import Client, override_settings
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from broker_site import health
 from broker_site.problems import as_problem
+from broker_site.static_files import VersionedStaticFiles
 from headers.catalogs import Catalog
 from headers.mongo import CatalogUnavailable, asking, resting
 from tests.broker_site.test_start_is_refused import started
@@ -65,6 +68,18 @@ def test_check_deploy_tells_only_of_what_an_operator_can_change(tmp_path: Path) 
 
 
 @pytest.mark.django_db
+def test_probes_may_come_by_address_and_nothing_else(catalogs: dict[str, Catalog]) -> None:
+    """As deploy/restart-in-turn, load balancers and Prometheus do."""
+    client = Client(headers={"host": "10.1.2.3:8001"})
+    with override_settings(ALLOWED_HOSTS=["data.example.org"]):
+        assert [client.get(path).status_code for path in ("/livez", "/readyz", "/metrics")] == [
+            200
+        ] * 3
+        assert client.get("/api/v1/headers/").status_code == 400
+        assert client.get("/livez/../").status_code == 400
+
+
+@pytest.mark.django_db
 def test_a_service_without_its_migrations_is_not_ready(
     client: Client, catalogs: dict[str, Catalog], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +102,18 @@ def test_callers_are_asked_to_come_back_while_tables_are_missing(error: Exceptio
     problem = as_problem(error)
     assert problem is not None
     assert (problem.status, problem.headers) == (503, {"Retry-After": "5"})
+
+
+def test_static_files_are_for_the_account_of_nginx_to_read(tmp_path: Path) -> None:
+    """Whatever the umask of the service, which is for its own files."""
+    before = os.umask(0o077)
+    try:
+        storage = VersionedStaticFiles(tmp_path, **settings.STORAGES["staticfiles"]["OPTIONS"])
+        storage.save("broker/deep/page.js", ContentFile(b""))
+    finally:
+        os.umask(before)
+    made = (tmp_path / "broker", tmp_path / "broker/deep", tmp_path / "broker/deep/page.js")
+    assert [oct(path.stat().st_mode & 0o777) for path in made] == ["0o755", "0o755", "0o644"]
 
 
 def test_a_full_disc_is_told_as_such() -> None:
