@@ -1,8 +1,10 @@
 """Lists of many runs over many catalogs, beside pymongo reading the same documents by uid.
 
-    python -m bench.lists [--runs 30000] [--catalogs 30]
+    python -m bench.lists [--runs 30000] [--catalogs 30] [--only facets]
 
-With a million runs it takes the fast server (`bench.servers.mongo`) and some patience.
+Through HTTP, with the index of runs in SQLite and, where Debian's postgresql is installed, in
+PostgreSQL. With `--runs 1000000` it takes the fast server (`bench.servers.mongo`) and half an hour;
+a server that BROKER_BENCH_MONGO_URI names keeps the runs for the next time.
 """
 
 import argparse
@@ -12,55 +14,84 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import partial
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from pymongo import MongoClient
 
+from bench import index
 from bench.client import Client
 from bench.headers import ADMIN, MEMBER, PASSWORD
-from bench.index import catalogs_file, fill_mongo
 from bench.measuring import Row, side_by_side, table
-from bench.servers import ROOT, mongo, service, service_environment
+from bench.servers import ROOT, mongo, postgresql, service, service_environment
 
 URL = "/api/v1/headers/"
+STAFF, MANY = "staff", "member-of-2500"
 PEOPLE = f"""
 from datetime import timedelta
 from django.utils import timezone
-from policies.models import Membership, Proposal, User
-for name in ({MEMBER!r}, {ADMIN!r}):
+from policies.models import Beamline, Membership, Proposal, User
+for name in ({MEMBER!r}, {ADMIN!r}, {STAFF!r}, {MANY!r}):
     User.objects.create_user(name, password={PASSWORD!r}, data_admin=name == {ADMIN!r})
-member = User.objects.get(username={MEMBER!r})
-for number in (301000, 302000):
-    proposal = Proposal.objects.create(proposal_id=str(number))
-    Membership.objects.create(proposal=proposal, user=member)
-for number in range(300000, 300020):
-    Proposal.objects.create(
-        proposal_id=str(number), public_from=timezone.now() - timedelta(days=1)
-    )
+Beamline.objects.create(name="b03").staff.add(User.objects.get(username={STAFF!r}))
+numbers = {list(index.PROPOSALS)!r}
+Proposal.objects.bulk_create(Proposal(proposal_id=str(number)) for number in numbers)
+Proposal.objects.filter(proposal_id__in=list(map(str, numbers[:20]))).update(
+    public_from=timezone.now() - timedelta(days=1)
+)
+def join(name, some):
+    user = User.objects.get(username=name)
+    for proposal in Proposal.objects.filter(proposal_id__in=list(map(str, some))):
+        Membership.objects.create(proposal=proposal, user=user)
+join({MEMBER!r}, numbers[1000:3000:1000])
+join({MANY!r}, numbers[::2])
 """
-QUESTIONS = {
-    "count": "count/",
-    "facets": "facets/?fields=plan_name,catalog,sample.name,motors",
-    "search for a common word": "?search=gold",
-    "search for rare words": "?search=alignment+1f",
+PAGES = {
+    "first page": "",
+    "page of 2023": "?until=2023",
+    "page of a plan": "?plan_name=xanes",
+    "page by scan id": "?ordering=-scan_id",
+    "page of a motor": "?motor=th",
+}
+QUICK = {
+    "search, frequent word": "?search=gold",
+    "search, rare words": "?search=alignment+1f",
+    "search, two words": "?search=gold+foil+77",
     "open runs": "?exit_status=open",
     "failed runs": "?exit_status=fail",
-    "runs by scan id": "?ordering=-scan_id",
-    "a table of 1,000 runs": "?page_size=1000&fields=start.scan_id,start.plan_name",
+}
+SUMS = {
+    "count": "count/",
+    "count since 2023": "count/?since=2023",
+    "count of a plan": "count/?plan_name=xanes",
+    "count of failed": "count/?exit_status=fail",
+    "count of a frequent word": "count/?search=gold",
+    "count of a motor": "count/?motor=th",
+    "facet plan_name": "facets/?fields=plan_name",
+    "facet proposal": "facets/?fields=proposal",
+    "facet motors": "facets/?fields=motors",
+    "facet sample.name": "facets/?fields=sample.name",
+    "facet cycle": "facets/?fields=cycle",
+    "four facets": "facets/?fields=plan_name,catalog,exit_status,motors",
+    "facet plan_name since 2023": "facets/?fields=plan_name&since=2023",
+    "facet motors of a plan": "facets/?fields=motors&plan_name=xanes",
+    "facet motors of a word": "facets/?fields=motors&search=gold",
 }
 
 
 class Script:
     """Reads the documents of a page by uid, as fast as somebody can who knows them."""
 
-    def __init__(self, uri: str, results: list[dict[str, Any]]) -> None:
-        self._client: MongoClient[dict[str, Any]] = MongoClient(uri)
+    def __init__(self, client: index.Client, results: list[dict[str, Any]]) -> None:
+        self._client = client
         self._uids: dict[str, list[str]] = defaultdict(list)
         for run in results:
-            self._uids[f"bench_index_{run['catalog'][1:]}"].append(run["uid"])
+            self._uids[index.database_name(int(run["catalog"][1:]))].append(run["uid"])
 
     def read(self) -> int:
         found = 0
@@ -71,55 +102,143 @@ class Script:
         return found
 
 
-def rows(uri: str, port: int, depth: int) -> Iterator[Row]:
-    callers = {
-        "data admin": Client(port, (ADMIN, PASSWORD)),
-        "member": Client(port, (MEMBER, PASSWORD)),
-        "anonymous": Client(port),
-    }
-    for name, client in callers.items():
-        first = client.get_json(URL)
-        deep = first
-        for _ in range(depth):
-            if deep["next"]:
-                deep = client.get_json(deep["next"].partition("127.0.0.1:" + str(port))[2])
-        for what, page in (("first", first), ("deep", deep)):
-            address = f"{URL}?until={page['results'][0]['start']['time'] + 1e-6:.6f}"
-            script = Script(uri, page["results"])
-            yield _row(f"{name}: {what} page of 100", script.read, client, address, "≤ 2")
-        script = Script(uri, first["results"])
-        for what, address in QUESTIONS.items():
-            yield _row(f"{name}: {what}", script.read, client, URL + address)
+@dataclass(frozen=True)
+class Figures:
+    """What is asked of one service."""
+
+    mongo: index.Client
+    port: int
+    runs: int
+    catalogs: int
+    only: str
+
+    def rows(self) -> Iterator[Row]:
+        for name, client in self._callers.items():
+            for what, local, remote, target in self._questions(client):
+                if self.only in f"{name}: {what}":
+                    row = side_by_side(f"{name}: {what}", local, remote, 2, target, rounds=3)
+                    print(row.name, round(row.service_ms), file=sys.stderr, flush=True)
+                    yield row
+        if self.only in "catch-up":
+            yield self._catch_up()
+
+    @cached_property
+    def _callers(self) -> dict[str, Client]:
+        names = {"data admin": ADMIN, "staff": STAFF, "member": MEMBER, "member of 2,500": MANY}
+        clients = {what: Client(self.port, (name, PASSWORD)) for what, name in names.items()}
+        return clients | {"anonymous": Client(self.port)}
+
+    def _questions(
+        self, client: Client
+    ) -> Iterator[tuple[str, Callable[[], object], Callable[[], object], str]]:
+        """(what, the local script, the service, target)"""
+        for what, address in PAGES.items():
+            local = Script(self.mongo, client.get_json(URL + address)["results"]).read
+            yield what, local, partial(client.get, URL + address), "≤ 2"
+        deep = self._deep(client)
+        local = Script(self.mongo, client.get_json(deep)["results"]).read
+        yield "deep page, by its cursor", local, partial(client.get, deep), "≤ 2"
+        yield from self._header(client)
+        local = Script(self.mongo, client.get_json(URL)["results"]).read
+        for targets, questions in (("≤ 100 ms", QUICK), ("≤ 300 ms", SUMS)):
+            for what, address in questions.items():
+                yield what, local, partial(client.get, URL + address), targets
+        table = URL + "?page_size=1000&fields=start.scan_id,start.plan_name"
+        yield "table of 1,000 runs", local, partial(client.get, table), ""
+
+    def _deep(self, client: Client) -> str:
+        """The address of a page that is as deep as the cursors of 30 pages of 1,000 lead."""
+        address = f"{URL}?page_size=1000&fields=uid&until=2022"
+        for _ in range(30):
+            following = client.get_json(address)["next"]
+            if following is None:
+                break
+            address = _path(following)
+        return address.replace("page_size=1000", "page_size=100").replace("&fields=uid", "")
+
+    def _header(
+        self, client: Client
+    ) -> Iterator[tuple[str, Callable[[], object], Callable[[], object], str]]:
+        """One run by its uid beside the three queries that a script needs."""
+        known = self._with_descriptors(client)
+        if not known:
+            return
+        local, remote = cycle(known), cycle(known)
+
+        def read() -> object:
+            name, uid = next(local)
+            database = self.mongo[name]
+            start = database.run_start.find_one({"uid": uid})
+            stop = database.run_stop.find_one({"run_start": uid})
+            return start, stop, list(database.event_descriptor.find({"run_start": uid}))
+
+        yield "header by uid", read, lambda: client.get(f"{URL}{next(remote)[1]}/"), "≤ 2"
+
+    def _with_descriptors(self, client: Client) -> list[tuple[str, str]]:
+        """(database, uid) of some runs that have a descriptor."""
+        found = client.get_json(f"{URL}?page_size=1000&include=descriptors")["results"]
+        return [
+            (index.database_name(int(run["catalog"][1:])), run["uid"])
+            for run in found
+            if run["descriptors"]
+        ][:50]
+
+    def _catch_up(self) -> Row:
+        """Milliseconds of the first page behind 1,000 runs that are new."""
+        client = self._callers["data admin"]
+        page = Script(self.mongo, client.get_json(URL)["results"])
+        taken = []
+        for _ in range(3):
+            index.insert_more(self.mongo, self.runs, self.catalogs, 1000)
+            time.sleep(1.5)
+            begun = time.perf_counter()
+            client.get(URL)
+            taken.append((time.perf_counter() - begun) * 1000)
+        begun = time.perf_counter()
+        page.read()
+        local = (time.perf_counter() - begun) * 1000
+        return Row("catch-up with 1,000 new runs, and a page", local, max(taken), "≤ 1,000 ms")
 
 
-def _row(
-    name: str, local: Callable[[], object], client: Client, address: str, target: str = ""
-) -> Row:
-    return side_by_side(name, local, partial(client.get, address), 3, target, rounds=5)
+def _path(address: str) -> str:
+    return "/" + address.split("/", 3)[3]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.lists", description=__doc__)
     parser.add_argument("--runs", type=int, default=30_000)
     parser.add_argument("--catalogs", type=int, default=30)
+    parser.add_argument("--only", default="", help="questions whose name has this")
     given = parser.parse_args()
-    with TemporaryDirectory(prefix="broker-lists-") as name:
-        folder = Path(name)
-        with mongo(folder) as (uri, kind):
-            fill_mongo(uri, given.runs, given.catalogs)
-            catalogs = catalogs_file(given.catalogs, uri)
-            rate = given.runs / _prepare(folder, catalogs)
-            with service(folder, catalogs) as port:
-                lines = table(list(rows(uri, port, depth=given.runs // 1000)))
-    print(
-        f"MongoDB: {kind}; {given.runs:,} runs in {given.catalogs} catalogs; local: 100 documents"
-    )
-    print(f"first fill of the index: {rate:,.0f} runs a second\n\n{lines}")
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="broker-lists-")))
+        uri, kind = stack.enter_context(mongo(folder))
+        client: index.Client = stack.enter_context(MongoClient(uri))
+        index.fill(client, given.runs, given.catalogs)
+        print(f"MongoDB: {kind}; {given.runs:,} runs in {given.catalogs} catalogs", flush=True)
+        databases = {"SQLite": ""}
+        if found := stack.enter_context(postgresql()):
+            databases["PostgreSQL"] = found
+        for name, database in databases.items():
+            rate, rows = _measured(folder, database, uri, client, given)
+            print(f"\n{name}: first fill of {rate:,.0f} runs a second (≥ 5,000)\n\n{table(rows)}")
 
 
-def _prepare(folder: Path, catalogs: str) -> float:
+def _measured(
+    folder: Path, database: str, uri: str, client: index.Client, given: argparse.Namespace
+) -> tuple[float, list[Row]]:
+    """The rate of the first fill, and the table."""
+    catalogs = index.catalogs_file(given.catalogs, uri)
+    begun = _prepare(folder, catalogs, database)
+    rate = given.runs / begun
+    with service(folder, catalogs, database) as port:
+        figures = Figures(client, port, given.runs, given.catalogs, given.only)
+        return rate, list(figures.rows())
+
+
+def _prepare(folder: Path, catalogs: str, database: str) -> float:
     """Makes the people and fills the index. Seconds of the fill."""
-    environment = os.environ | service_environment(folder, catalogs)
+    environment = os.environ | service_environment(folder, catalogs, database=database)
     manage = [sys.executable, str(ROOT / "manage.py")]
     for command in (["migrate", "--verbosity", "0"], ["shell", "--verbosity", "0", "-c", PEOPLE]):
         subprocess.run([*manage, *command], env=environment, check=True)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from demo.embedded_mongo import embedded_mongo
+from tests.postgresql import PROGRAMS, PostgreSQL
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -44,10 +45,20 @@ def _rust_server(program: str, storage: Path) -> Iterator[str]:
 
 
 @contextmanager
-def service(folder: Path, catalogs: str) -> Iterator[int]:
+def postgresql() -> Iterator[str | None]:
+    """The URL of a new PostgreSQL with Debian's settings; None where it is not installed."""
+    if not PROGRAMS:
+        yield None
+        return
+    with PostgreSQL() as server:
+        yield server.url
+
+
+@contextmanager
+def service(folder: Path, catalogs: str, database: str = "") -> Iterator[int]:
     """The port of two gunicorn workers that serve the catalogs."""
     port = free_port()
-    environment = os.environ | service_environment(folder, catalogs, port)
+    environment = os.environ | service_environment(folder, catalogs, port, database)
     config = str(ROOT / "deploy" / "gunicorn.conf.py")
     arguments = [sys.executable, "-m", "gunicorn", "--config", config, "broker_site.wsgi"]
     with _process(arguments, folder / "service.log", environment):
@@ -55,14 +66,17 @@ def service(folder: Path, catalogs: str) -> Iterator[int]:
         yield port
 
 
-def service_environment(folder: Path, catalogs: str, port: int = 0) -> dict[str, str]:
+def service_environment(
+    folder: Path, catalogs: str, port: int = 0, database: str = ""
+) -> dict[str, str]:
+    """`database` is a DATABASE_URL; without it, a SQLite file in the folder."""
     path = folder / "catalogs.toml"
     path.write_text(catalogs)
     keys = {name: _kept_secret(folder / name) for name in ("BROKER_SECRET_KEY", "BROKER_JWT_KEY")}
     return keys | {
         "DJANGO_SETTINGS_MODULE": "broker_site.settings",
         "BROKER_CATALOGS": str(path),
-        "DATABASE_URL": f"sqlite:///{folder / 'policies.sqlite3'}",
+        "DATABASE_URL": database or f"sqlite:///{folder / 'policies.sqlite3'}",
         "BROKER_WORKERS": "2",
         "PORT": str(port),
         # What is measured is the speed of an answer, not the limit on their number.
