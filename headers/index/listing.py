@@ -18,6 +18,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet, Sum
 
 from headers.catalogs import Catalog
+from headers.index.counts import COUNTED_COLUMNS
 from headers.index.models import IndexedRun, RunCount, RunValue
 from headers.index.rows import facet_paths, indexable_text
 from headers.index.rule import Proposals, proposals_of, readable
@@ -225,7 +226,8 @@ class Listing:
             if counted is not None and path in ("catalog", "proposal"):
                 counts.add(_summed(_counts(part, wanted, *counted), path))
             elif counted == EVERY_RUN and path != "scan_id" and not _few_proposals(part):
-                counts.add(_summed(_counts(part, wanted, path), path))
+                counted_at = f".{path}" if path in COUNTED_COLUMNS else path
+                counts.add(_summed(_counts(part, wanted, counted_at), path))
             else:
                 counts.add(_facet(rows, path))
         return counts.most_frequent()
@@ -481,14 +483,16 @@ def _summed(counts: "QuerySet[RunCount]", path: str) -> Iterator[tuple[Any, int]
         return _shown(path, _grouped(counts, path, Sum("runs")))
     # By source, too, because in that order they are read.
     by_value: dict[Any, int] = defaultdict(int)
-    grouped = counts.values_list("source", "value").annotate(runs_=Sum("runs"))
+    grouped = counts.values_list("source", "value").annotate(sum=Sum("runs"))
     for _, value, count in grouped:
         by_value[value] += count
     return _shown(path, by_value.items())
 
 
 def _grouped(rows: "QuerySet[Any]", column: str, number: Any) -> Iterable[tuple[Any, int]]:
-    return rows.order_by().values_list(column).annotate(number=number).iterator()
+    grouped: Iterable[tuple[Any, int]]
+    grouped = rows.order_by().values_list(column).annotate(number=number).iterator()
+    return grouped
 
 
 def _shown(path: str, grouped: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:
@@ -504,9 +508,9 @@ def _counted(wanted: Wanted) -> tuple[str, str] | None:
     """(path, value) of the counts that tell it, but for the proposal; None if none do."""
     given = wanted.values()
     named = ((name, getattr(wanted, name)) for name in COUNTED_FILTERS)
-    given += [(name, value) for name, value in named if value is not None]
-    rest = dict.fromkeys((*COUNTED_FILTERS, "proposal")) | {"motors": (), "detectors": ()}
-    if len(given) > 1 or replace(wanted, **rest) != Wanted():
+    given += [(f".{name}", value) for name, value in named if value is not None]
+    rest = replace(wanted, proposal=None, plan_name=None, exit_status=None, motors=(), detectors=())
+    if len(given) > 1 or rest != Wanted():
         return None
     return given[0] if given else EVERY_RUN
 

@@ -26,7 +26,7 @@ Counts = Counter[tuple[str, int, str, str]]
 
 def kept() -> Counts:
     rows = RunCount.objects.values_list("path", "source", "value", "proposal", "runs")
-    return Counter({(path, *rest): runs for path, *rest, runs in rows if runs})
+    return Counter({(path, at, value, of): runs for path, at, value, of, runs in rows if runs})
 
 
 def counted() -> Counts:
@@ -34,7 +34,7 @@ def counted() -> Counts:
     found: Counts = Counter()
     for run in IndexedRun.objects.filter(time__isnull=False):
         where = run.source_id, run.proposal
-        pairs = [("", ""), *((name, getattr(run, name)) for name in COUNTED_COLUMNS)]
+        pairs = [("", ""), *((f".{name}", getattr(run, name)) for name in COUNTED_COLUMNS)]
         pairs += RunValue.objects.filter(run=run).values_list("path", "value")
         found.update((path, where[0], v, where[1]) for path, v in pairs if v is not None)
     return found
@@ -49,7 +49,7 @@ def test_the_counts_begin_with_what_runs_have() -> None:
     assert kept() == counted()
     assert kept()["", source, "", "310000"] == 2
     assert kept()["motors", source, '"th"', "310000"] == 2
-    assert kept()["exit_status", source, "open", "310000"] == 1
+    assert kept()[".exit_status", source, "open", "310000"] == 1
 
 
 steps = st.lists(

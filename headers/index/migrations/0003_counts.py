@@ -46,9 +46,7 @@ class Migration(migrations.Migration):
                 ),
                 (
                     "path",
-                    models.TextField(
-                        help_text="of values; or the name of a column; empty: every run"
-                    ),
+                    models.TextField(help_text="of values; of a column: .name; empty: every run"),
                 ),
                 (
                     "value",
