@@ -26,7 +26,7 @@ def start(number: int, runs: int, catalogs: int, chance: random.Random) -> dict[
     in_its_time = PROPOSALS[number * len(PROPOSALS) // runs % len(PROPOSALS)]
     proposal = in_its_time if chance.random() < 0.5 else chance.choice(PROPOSALS)
     return {
-        "_id": ObjectId(int(moment).to_bytes(4, "big") + number.to_bytes(8, "big")),
+        "_id": _id(moment, number),
         "uid": f"{chance.getrandbits(128):032x}",
         "time": moment,
         "scan_id": number // catalogs,
@@ -45,6 +45,11 @@ def start(number: int, runs: int, catalogs: int, chance: random.Random) -> dict[
     }
 
 
+def _id(moment: float, number: int) -> ObjectId:
+    """As of a document that was written then: a catch-up looks at what is newest."""
+    return ObjectId(int(moment).to_bytes(4, "big") + number.to_bytes(8, "big"))
+
+
 def stop(of: dict[str, Any], chance: random.Random) -> dict[str, Any] | None:
     """Its stop document; one in two hundred runs stays open, one in fifty fails."""
     what = chance.random()
@@ -52,6 +57,7 @@ def stop(of: dict[str, Any], chance: random.Random) -> dict[str, Any] | None:
         return None
     status = "fail" if what < 0.025 else "abort" if what < 0.05 else "success"
     return {
+        "_id": _id(of["time"] + 60, of["scan_id"]),
         "uid": f"{chance.getrandbits(128):032x}",
         "run_start": of["uid"],
         "time": of["time"] + 60,
