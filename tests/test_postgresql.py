@@ -21,6 +21,7 @@ SUITES = [
     "tests/headers/test_headers_list.py",
     "tests/policies/test_import_policies.py",
     "tests/headers/test_index_catch_up.py",
+    "tests/headers/test_index_counts.py",
     "tests/headers/test_index_listing.py",
     "tests/headers/test_index_rule.py",
     "tests/headers/test_index_runs.py",
