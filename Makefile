@@ -51,7 +51,7 @@ bench: install
 	python -m bench.lists
 
 faults: install frontend
-	python -m tests.faults
+	timeout --signal INT 30m python -m tests.faults
 	BROKER_TEST_EVENTS=100000 python -m pytest --timeout 1200 tests/test_memory.py
 	BROKER_TEST_KILLS=200 python -m pytest tests/writing/test_writer.py -k kills
 

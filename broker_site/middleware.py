@@ -8,7 +8,7 @@ from functools import cache
 
 import structlog
 from csp.utils import build_policy
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponsePermanentRedirect
 from django.middleware.common import CommonMiddleware
 from django.utils.cache import patch_vary_headers
 from django.utils.functional import LazyObject
@@ -55,7 +55,7 @@ class HostMiddleware(CommonMiddleware):
 
     PROBES = frozenset({"/livez", "/readyz", "/metrics"})
 
-    def process_request(self, request: HttpRequest) -> HttpResponse | None:
+    def process_request(self, request: HttpRequest) -> HttpResponsePermanentRedirect | None:
         return None if request.path_info in self.PROBES else super().process_request(request)
 
 

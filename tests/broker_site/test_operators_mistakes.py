@@ -4,6 +4,7 @@ import errno
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.conf import settings
@@ -108,7 +109,8 @@ def test_static_files_are_for_the_account_of_nginx_to_read(tmp_path: Path) -> No
     """Whatever the umask of the service, which is for its own files."""
     before = os.umask(0o077)
     try:
-        storage = VersionedStaticFiles(tmp_path, **settings.STORAGES["staticfiles"]["OPTIONS"])
+        options: dict[str, Any] = settings.STORAGES["staticfiles"]  # type: ignore[assignment]
+        storage = VersionedStaticFiles(tmp_path, **options["OPTIONS"])
         storage.save("broker/deep/page.js", ContentFile(b""))
     finally:
         os.umask(before)
