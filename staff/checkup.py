@@ -159,13 +159,20 @@ def _always_wanted(catalog: Catalog) -> list[DatabaseIndex]:
 
 def _wanted_for_streams(catalog: Catalog) -> list[DatabaseIndex]:
     """Of collections that only this service writes."""
-    paths = (
-        ("stream_resource", "run_start"),
-        ("stream_datum", "descriptor"),
-        ("stream_datum", "stream_resource"),
-    )
-    wanted = [DatabaseIndex(catalog.assets, collection, ((path, 1),)) for collection, path in paths]
-    return wanted if catalog.assets_write else []
+    wanted: dict[str, list[Keys]] = {
+        "stream_resource": [(("run_start", 1),)],
+        # Who follows a run asks again and again for what is new behind a sequence number.
+        "stream_datum": [
+            (("descriptor", 1), ("seq_nums.start", 1)),
+            (("stream_resource", 1), ("seq_nums.start", 1)),
+        ],
+    }
+    return [
+        DatabaseIndex(catalog.assets, collection, keys)
+        for collection, several in wanted.items()
+        for keys in several
+        if catalog.assets_write
+    ]
 
 
 def without_proposal(catalog: Catalog, overrides: Iterable[str] = ()) -> Filter:

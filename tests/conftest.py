@@ -93,8 +93,8 @@ def _indexed(mongo_uri: str) -> None:
         assets.resource.create_index("uid")
         assets.datum.create_index("datum_id", unique=True)
         assets.stream_resource.create_index("run_start")
-        assets.stream_datum.create_index("descriptor")
-        assets.stream_datum.create_index("stream_resource")
+        assets.stream_datum.create_index([("descriptor", 1), ("seq_nums.start", 1)])
+        assets.stream_datum.create_index([("stream_resource", 1), ("seq_nums.start", 1)])
 
 
 @pytest.fixture
