@@ -269,7 +269,7 @@ class Events:
         where = {"descriptor": descriptor, "seq_nums.start": {"$gt": above, "$lte": until}}
         with asking(self.run.catalog):
             found = self._assets.stream_datum.find(where).max_time_ms(query_milliseconds())
-            return sorted(found, key=_first_number)
+            return sorted(filter(_is_placed, found), key=_first_number)
 
     def stream_datums_behind(self, starts: Mapping[str, float], limit: int) -> list[Doc]:
         """The next stream_datums of stream_resources, by their first sequence number.
@@ -285,15 +285,15 @@ class Events:
         with asking(self.run.catalog):
             found = self._assets.stream_datum.find({"$or": where} if where[1:] else where[0])
             found = found.sort("seq_nums.start", 1).limit(limit)
-            documents = list(found.max_time_ms(query_milliseconds()))
-        return [datum for datum in documents if self._is_own(datum.get("descriptor"))]
+            documents = filter(_is_placed, found.max_time_ms(query_milliseconds()))
+            return [datum for datum in documents if self._is_own(datum.get("descriptor"))]
 
     def newest_stream_datums(self, resource: str, limit: int) -> list[Doc]:
         """The last stream_datums of a stream_resource, by their first sequence number, rising."""
         where = {"stream_resource": resource, "seq_nums.start": {"$gte": -math.inf}}
         with asking(self.run.catalog):
             found = self._assets.stream_datum.find(where).sort("seq_nums.start", -1).limit(limit)
-            documents = list(found.max_time_ms(query_milliseconds()))
+            documents = list(filter(_is_placed, found.max_time_ms(query_milliseconds())))
         return [d for d in reversed(documents) if self._is_own(d.get("descriptor"))]
 
     # -- how -------------------------------------------------------------------------------
@@ -392,6 +392,14 @@ def _event_of(runs: Runs, uid: str) -> tuple[Run, Doc] | None:
 def _bytes(cursor: RawBatchCursor[Doc]) -> Iterator[bytes]:
     # pymongo's annotations say documents; a raw cursor yields bytes.
     return cast(Iterator[bytes], cursor)
+
+
+def _is_placed(stream_datum: Doc) -> bool:
+    """Whether it says where it belongs; a list satisfies a bound by any of its items."""
+    names = (stream_datum.get(name) for name in ("uid", "stream_resource"))
+    seq_nums = stream_datum.get("seq_nums")
+    start = seq_nums.get("start") if isinstance(seq_nums, Mapping) else None
+    return all(type(name) is str for name in names) and isinstance(start, int)
 
 
 def _first_number(stream_datum: Doc) -> int:
