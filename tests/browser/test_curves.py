@@ -318,3 +318,20 @@ def test_a_clicked_point_is_told_to_who_shows_frames_and_theirs_is_marked(
         "place => place.dispatchEvent(new CustomEvent('event-shown', {detail: {event: 3}}))"
     )
     expect(alice.page.locator(f"{PLOT} .plot-where")).to_have_text("x 0 · point 3 of 3")
+
+
+def test_the_signal_of_a_map_is_in_the_address(visit: Visit, record: Record) -> None:
+    alice = visit("alice")
+    places = [(y, x) for y in (0.0, 1.0) for x in (0.0, 1.0, 2.0)]
+    points = [
+        {"det": float(i), "other": 10.0 * i, "sy": y, "sx": x} for i, (y, x) in enumerate(places)
+    ]
+    documents = scan(points, [["sy"], ["sx"]], shape=[2, 3])
+    documents[1]["document"]["hints"] = {"det": {"fields": ["det", "other"]}}
+    alice.open(f"/runs/{record(documents)}/?y=other")
+    assert alice.plotted(PLOT)["values"] == [10.0 * i for i in range(6)]
+    alice.page.locator(PLOT).get_by_role("combobox", name="Signal").select_option("det")
+    alice.page.wait_for_url(lambda url: "y=other" not in url)
+    alice.page.go_back()
+    alice.page.wait_for_url("**?y=other")
+    expect(alice.page.locator(PLOT).get_by_role("combobox", name="Signal")).to_have_value("other")
