@@ -31,20 +31,25 @@ class Example:
     @property
     def shown(self) -> str:
         """What is typed for it."""
-        if "query" in self.parameters:
-            return json.dumps(self.parameters["query"])
+        for name, write in (("query", json.dumps), ("find", str)):
+            if name in self.parameters:
+                return write(self.parameters[name])
         return " ".join(f"{name}={value}" for name, value in self.parameters.items())
 
 
 FILTERS = (
-    Example("runs of one plan", {"plan_name": "scan"}),
-    Example("runs that failed", {"exit_status": "fail"}),
-    Example("runs that are being taken", {"exit_status": "open"}),
-    Example("runs of a month, in the beamline's time", {"since": "2026-11", "until": "2026-12"}),
-    Example("beginnings of words, anywhere in the metadata", {"search": "fe gd"}),
-    Example("a part of the sample's name, in any case", {"sample": "fegd"}),
-    Example("runs that moved a motor", {"motor": "theta"}),
-    Example("runs that read a detector", {"detector": "diode"}),
+    Example(
+        "a word of the metadata, or a part of the name of a plan or a sample", {"find": "fegd"}
+    ),
+    Example("words that stand together", {"find": '"field dependence"'}),
+    Example("runs of one plan", {"find": "plan:grid_scan"}),
+    Example("a part of the sample's name", {"find": "sample:fegd"}),
+    Example("runs that moved a motor and read a detector", {"find": "motor:theta detector:diode"}),
+    Example("runs of a day, in the beamline's time", {"find": "yesterday"}),
+    Example("runs of some days", {"find": "2026-11-01..2026-11-18"}),
+    Example("runs of the last night that failed", {"find": "last night status:failed"}),
+    Example("a range of scan ids", {"find": "148200-148250"}),
+    Example("runs that you marked with a star", {"find": "is:starred"}),
 )
 QUERIES = (
     Example("a field has a value", {"query": {"plan_name": "grid_scan"}}),

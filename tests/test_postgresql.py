@@ -28,6 +28,7 @@ SUITES = [
     "tests/headers/test_search.py",
     "tests/policies/test_revocation.py",
     "tests/policies/test_sync.py",
+    "tests/staff/test_access_desk.py",
 ]
 
 
