@@ -1,6 +1,7 @@
 """What is to be done about the SQL database when it does not work."""
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
@@ -30,3 +31,16 @@ def complaint() -> str | None:
     if not missing:
         return None
     return f"The database lacks {len(missing)} migrations: run `manage.py migrate`."
+
+
+def complaint_at_start() -> str | None:
+    """The same where a server begins inside of an event loop, in which Django asks no database."""
+    with ThreadPoolExecutor(max_workers=1) as threads:
+        return threads.submit(_and_close).result()
+
+
+def _and_close() -> str | None:
+    try:
+        return complaint()
+    finally:
+        connection.close()  # it is of a thread that ends

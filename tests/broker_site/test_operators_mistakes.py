@@ -1,5 +1,6 @@
 """Wrong settings, and databases that are not there: one line that says what to do, no traceback."""
 
+import asyncio
 import errno
 import os
 import subprocess
@@ -14,6 +15,7 @@ from django.test import Client, override_settings
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
 
 from broker_site import health
+from broker_site.database import complaint_at_start
 from broker_site.problems import as_problem
 from broker_site.static_files import VersionedStaticFiles
 from headers.catalogs import Catalog
@@ -66,6 +68,14 @@ def test_check_deploy_tells_only_of_what_an_operator_can_change(tmp_path: Path) 
     done = started(tmp_path, "manage.py", "check", "--deploy", BROKER_CATALOGS=str(catalogs))
     assert "security." not in done.stderr
     assert "spectacular" not in done.stderr
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_database_is_looked_at_where_a_server_begins_in_an_event_loop() -> None:
+    async def begin() -> str | None:
+        return complaint_at_start()
+
+    assert asyncio.run(begin()) is None
 
 
 @pytest.mark.django_db
