@@ -164,7 +164,7 @@ MANY: dict[str, list[str]] = {
     ],
     "api/v1/headers/archive/size/": [
         "/api/v1/headers/archive/size/",
-        "/api/v1/headers/archive/size/?run={key}&search=public&files=csv",
+        "/api/v1/headers/archive/size/?search=public&files=csv",
     ],
     "api/v1/headers/live/": ["/api/v1/headers/live/?after=&search=zirconium"],
     "runs/": [

@@ -79,6 +79,17 @@ def test_filters_and_ticked_runs_choose(acting_as: Actor, recorder: Recorder) ->
             assert alice.get(path, asked).status_code == 404
 
 
+def test_hidden_runs_are_as_if_they_were_not(acting_as: Actor, recorder: Recorder) -> None:
+    """ABUSE-CASES 6 and 8."""
+    hidden = recorder.run("310001", sample="zirconium")
+    alice = acting_as("alice")
+    for path in (ARCHIVE, SIZE):
+        for asked in ({"run": hidden}, {"search": "zirconium"}, {"find": "zirc"}):
+            answers = [alice.get(path, query) for query in (asked, {"run": "no-such-run"})]
+            assert [answer.status_code for answer in answers] == [404, 404]
+            assert answers[0].content == answers[1].content
+
+
 def test_the_size_is_told_before(acting_as: Actor, recorder: Recorder) -> None:
     for _ in range(12):
         recorder.run(events=5)
