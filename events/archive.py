@@ -6,9 +6,10 @@ files, is named in `runs.csv` with the reason; the zip is whole all the same.
 
 import csv
 import io
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 from zipfile import ZIP_DEFLATED
 
 import structlog
@@ -25,6 +26,7 @@ from events.stream import Stream
 from events.streaming import safe_name, started
 from events.views import as_file_problem, written_nexus
 from headers import views
+from headers.catalogs import Catalog
 from headers.repositories import Run
 from headers.streams import stream_name
 from headers.summaries import summarize
@@ -45,6 +47,16 @@ FAILED = "could not be written; the operators know more"
 Pieces = Generator[bytes, None, None]
 
 
+@dataclass(frozen=True)
+class WrittenRun:
+    """What is remembered of a run when its documents are not needed any more."""
+
+    uid: str | None
+    proposal: str | None
+    catalog: Catalog
+    start: Mapping[str, Any] = field(default_factory=dict)
+
+
 @dataclass
 class Archive:
     """The zip of some runs, and what became of each."""
@@ -52,8 +64,8 @@ class Archive:
     files: Iterable[str]
     wanted: Callable[[], None]
     """raises if nobody waits for the zip any more"""
-    read: list[Run] = field(default_factory=list)
-    """the runs so far; the last one is being written"""
+    read: list[Run | WrittenRun] = field(default_factory=list)
+    """the runs so far; the last one is being written, and is whole"""
     rows: list[list[object]] = field(default_factory=list)
     """of runs.csv"""
     folders: set[str] = field(default_factory=set)
@@ -61,6 +73,9 @@ class Archive:
     def pieces(self, runs: Iterable[Run]) -> Pieces:
         made = ZipStream()
         for run in runs:
+            if self.read:
+                last = self.read[-1]
+                self.read[-1] = WrittenRun(last.uid, last.proposal, last.catalog)
             self.read.append(run)
             yield from self._run(made, run)
         made.add(self._table(), "runs.csv")
