@@ -1,5 +1,6 @@
 """What each route costs, as commands sent to MongoDB: a baseline, changed only on purpose."""
 
+import json
 from collections.abc import Callable
 
 import pytest
@@ -104,6 +105,35 @@ def test_a_route_costs_these_commands_however_many_runs_there_are(
     if response.streaming:
         assert b"".join(response)
     assert sent(commands) == sorted(ROUTES[address])
+
+
+def test_what_the_columns_of_a_complete_stream_are_is_read_once(
+    acting_as: Actor, recorder: Recorder, commands: Commands, index_stands: Callable[[], None]
+) -> None:
+    """Of 100,000 events it takes as long as to send them. Events may still be on their way."""
+    complete, late = recorder.run(events=3), recorder.run(events=3)
+    descriptor = recorder.descriptor(late, name="other")
+    recorder.events(descriptor, 1)
+    client = acting_as("alice")
+    index_stands()
+    shapes = []
+    for address in (f"{complete}/primary", f"{late}/other"):
+        for _ in range(2):
+            commands.sent.clear()
+            page = client.get(f"/api/v1/search/csx/raw/{address}/data").json()
+            shapes.append(page["data"][0]["attributes"]["structure"]["shape"])
+            shapes.append(sent(commands))
+            recorder.events(descriptor, 1, time=2e9)
+    commands.sent.clear()
+    address = f"/api/v1/container/full/csx/raw/{complete}/primary/data?format=json&field="
+    (times,) = json.loads(b"".join(client.get(address + "time"))).values()
+    once = ["aggregate run_start"]
+    whole = [*once, "find event"]
+    assert sent(commands) == once
+    table = client.get(f"/api/v1/headers/{complete}/streams/primary/table/?format=json")
+    assert times == json.loads(b"".join(table))["time"]
+    assert shapes[:4] == [[3], whole, [3], once]
+    assert shapes[5::2] == [whole, whole]
 
 
 def test_a_page_of_a_hundred_runs_is_one_batch_of_each_command(

@@ -12,17 +12,26 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from events.stream import NoSuchName
+from events.streaming import etag_of
 from headers.catalogs import Catalog
 from headers.descriptors import as_mapping
 from headers.repositories import Run
-from headers.streams import stream_name
+from headers.streams import recorded_counts, stream_name
 from tiled import sources
 from tiled.snapshots import Snapshot
 from tiled.tables import ROW, TIME, Array, HeldTable, Table, Values
 
 Path = tuple[str, ...]
 Spec = tuple[str, str | None]
+Columns = tuple[int, dict[str, np.dtype[Any]]]
+"""how many rows, and the type of each column"""
 CHUNK_BYTES = 2**24
+MAX_TIMES, MAX_ROWS = 8, 250_000
+_times: dict[str, Array] = {}
+"""Of some of these streams, the times of all events: 2 MB each at most."""
+MAX_REMEMBERED = 1000
+_remembered: dict[str | None, Columns] = {}
+"""Of streams of complete runs that have as many events as their stop documents count."""
 
 
 class NoNode(LookupError):
@@ -229,12 +238,19 @@ class ValuesNode(Node):
         return inherited | {"attrs": {"stream_name": self.stream.name}}
 
     def children(self) -> Iterator[Node]:
-        return self._nodes(self.names)
+        rows, dtypes = self._columns()
+        for name in self.names:
+            if name in dtypes:
+                yield self._column(name, rows, dtypes[name])
+            elif node := self.array(name, (*self.path, name)):
+                yield node
 
     def child(self, name: str) -> Node:
-        if name not in self.names:
-            raise NoNode(name)
-        found = next(self._nodes([name], at_hand=True), None)
+        with self.table([name]) as table:
+            if name in table.schema.names:
+                dtype, values = table.dtype(name), table.values(name)
+                return self._column(name, table.num_rows, dtype, values)
+        found = self.array(name, (*self.path, name))
         if found is None:
             raise NoNode(name)
         return found
@@ -247,23 +263,44 @@ class ValuesNode(Node):
         kept = [n for n in names if n == TIME or self.of_times or sources.is_column(self.stream, n)]
         return Table.of(self.stream, kept, timestamps=self.of_times)
 
-    def _nodes(self, names: Sequence[str], *, at_hand: bool = False) -> Iterator[Node]:
-        with self.table(names) as table:
-            for name in names:
-                if name in table.schema.names:
-                    yield self._column(name, table, at_hand)
-                elif node := self.array(name, (*self.path, name)):
-                    yield node
+    def _columns(self) -> Columns:
+        """Of those that are columns. They are read for it, of complete runs once."""
+        recorded = recorded_counts(self.stream.run.stop, [self.stream.name])
+        key = etag_of([self.stream.run], self.stream.segment, self.of_times)
+        if key in _remembered:
+            return _remembered[key]
+        with self.table(self.names) as table:
+            found = table.num_rows, {name: table.dtype(name) for name in table.schema.names}
+            if key and recorded == {self.stream.name: found[0]}:
+                self._remember(key, found, table)
+        return found
 
-    def _column(self, name: str, table: Table, at_hand: bool) -> Node:
+    def _remember(self, key: str, found: Columns, table: Table) -> None:
+        if len(_remembered) >= MAX_REMEMBERED:
+            _remembered.clear()
+        _remembered[key] = found
+        if found[0] <= MAX_ROWS:
+            if len(_times) >= MAX_TIMES:
+                _times.pop(next(iter(_times)), None)
+            _times[key] = np.asarray(table.values(TIME)[:])
+
+    def held(self, names: Sequence[str]) -> HeldTable | None:
+        """The table of these, if it need not be read: the clients ask for the times alone."""
+        key = etag_of([self.stream.run], self.stream.segment, self.of_times)
+        times = _times.get(key) if key and list(names) == [TIME] else None
+        return None if times is None else HeldTable({TIME: times})
+
+    def _column(
+        self, name: str, rows: int, dtype: np.dtype[Any], values: Values | None = None
+    ) -> Node:
         is_time = name == TIME
         return ArrayNode(
             (*self.path, name),
-            (table.num_rows,),
-            table.dtype(name),
+            (rows,),
+            dtype,
             attributes={} if is_time else self._attributes(name),
             spec="xarray_coord" if is_time else "xarray_data_var",
-            values=table.values(name) if at_hand else None,
+            values=values,
             stream=self.stream,
         )
 

@@ -263,8 +263,8 @@ class SearchView(LookingView):
 
     def _inner(self, node: Node, filters: Filters) -> dict[str, Any]:
         if filters.clauses or filters.words or filters.prefix or filters.nothing:
-            children = f" Its children are {', '.join(node.names)[:200]}."
-            known = children if isinstance(node, Folder) else ""
+            below = f" Its children are {', '.join(node.names)[:200]}."
+            known = below if isinstance(node, Folder) else ""
             raise Problem(400, f"Only catalogs of runs can be searched.{known}")
         fields = self.request.query_params.getlist("fields")
         children: list[Any] = []
@@ -542,7 +542,8 @@ class ContainerView(DataView):
         etag = etag_of([self._seen], "tiled", node.linked, names, kind)
         if same := self.unchanged(etag):
             return same
-        table: Table | HeldTable = node.table(names)  # which the encoder closes
+        held = node.held(names) if isinstance(node, ValuesNode) else None
+        table: Table | HeldTable = held or node.table(names)  # which the encoder closes
         if table.num_rows > MAX_ROWS:
             table.close()
             raise Problem(413, f"More than {MAX_ROWS} rows: read the arrays of the fields.")
