@@ -31,7 +31,7 @@ lint: install
 
 # After a change of pins, which stay in the .txt files.
 PINS := requirements requirements-dev requirements-ldap requirements-saml tests/parity/requirements tests/tiled/requirements \
-  tests/tiled/requirements-old client/tests/requirements
+  tests/tiled/requirements-old client/tests/requirements bench/requirements-peer
 
 lock: | $(VENV)/bin/python
 	python -m venv var/lock && var/lock/bin/python -m pip install --quiet uv==0.13.9
@@ -46,9 +46,11 @@ serve: $(VENV)/service frontend
 	@python -m live & live=$$!; gunicorn --config deploy/gunicorn.conf.py broker_site.wsgi & web=$$!; \
 	trap 'kill $$live $$web' INT TERM; wait $$web; code=$$?; kill $$live; wait; exit $$code
 
-bench: install
+bench: install .venv-client/client .venv-tiled/clients
 	python -m bench
 	python -m bench.lists
+	@$(MAKE) --silent .venv-peer/server || echo "The peer does not install here; what it gives is skipped."
+	python -m bench.clients
 
 faults: install frontend
 	timeout --signal INT 30m python -m tests.faults
@@ -86,6 +88,12 @@ $(VENV)/development: requirements-dev.lock | $(VENV)/bin/python
 .venv-tiled-old/clients: tests/tiled/requirements-old.lock
 	$(PYTHON) -m venv .venv-tiled-old
 	.venv-tiled-old/bin/python $(INSTALL) -r $<
+	@touch $@
+
+# `tiled serve` over databroker's adapter, which the bench measures beside the service.
+.venv-peer/server: bench/requirements-peer.lock
+	$(PYTHON) -m venv .venv-peer
+	.venv-peer/bin/python $(INSTALL) -r $< || { rm -rf .venv-peer; exit 1; }
 	@touch $@
 
 # Our own client, as people get it: built as a wheel and installed where nothing else of ours is.

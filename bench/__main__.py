@@ -17,7 +17,7 @@ from bench.servers import ROOT, mongo, service, service_environment
 FOLDER = ROOT / "var" / "bench"
 
 CATALOGS = """
-[catalogs.bench]
+[catalogs.{name}]
 title = "Benchmark"
 beamline = "bench"
 metadata = "{uri}"
@@ -48,9 +48,9 @@ def main() -> None:
         path.unlink()
     with mongo(FOLDER) as (base, kind):
         uri = f"{base}/bench"
-        catalogs = CATALOGS.format(uri=uri, folder=FOLDER / "data")
+        catalogs = CATALOGS.format(name="bench", uri=uri, folder=FOLDER / "data")
         uids = headers.fill(MongoClient(uri).get_default_database())
-        _prepare_policies(FOLDER, catalogs)
+        prepare_policies(FOLDER, catalogs)
         with service(FOLDER, catalogs) as port:
             rows = headers.rows(uri, port, uids)
         rows += _event_rows(f"{base}/bench_events", FOLDER / "events")
@@ -61,14 +61,14 @@ def main() -> None:
 def _event_rows(uri: str, folder: Path) -> list[Row]:
     """With a service of its own, because headers are measured with a single catalog."""
     folder.mkdir(exist_ok=True)
-    catalogs = CATALOGS.format(uri=uri, folder=folder / "data")
+    catalogs = CATALOGS.format(name="bench", uri=uri, folder=folder / "data")
     events.fill(MongoClient(uri).get_default_database(), folder / "data")
-    _prepare_policies(folder, catalogs)
+    prepare_policies(folder, catalogs)
     with service(folder, catalogs) as port:
         return events.rows(uri, port, folder / "data")
 
 
-def _prepare_policies(folder: Path, catalogs: str) -> None:
+def prepare_policies(folder: Path, catalogs: str) -> None:
     environment = os.environ | service_environment(folder, catalogs)
     manage = [sys.executable, str(ROOT / "manage.py")]
     subprocess.run([*manage, "migrate", "--verbosity", "0"], env=environment, check=True)

@@ -16,13 +16,17 @@ class Client:
         self.timing: dict[str, float] = {}
         """milliseconds of each phase of the last answer, as the service tells them"""
         if credentials:
-            body = orjson.dumps(dict(zip(("username", "password"), credentials, strict=True)))
-            tokens = self._send("POST", "/api/v1/auth/token/", body)
-            self._headers = {"Authorization": f"Bearer {orjson.loads(tokens)['access']}"}
+            body = dict(zip(("username", "password"), credentials, strict=True))
+            tokens = self.post("/api/v1/auth/token/", body)
+            self._headers = {"Authorization": f"Bearer {tokens['access']}"}
 
     def get(self, path: str) -> bytes:
         """The body of an answer, read whole. RuntimeError if it is an error."""
         return self._send("GET", path)
+
+    def post(self, path: str, content: Any) -> Any:
+        """The answer to JSON that is sent."""
+        return orjson.loads(self._send("POST", path, orjson.dumps(content)))
 
     def _send(self, method: str, path: str, body: bytes | None = None) -> bytes:
         headers = self._headers | ({"Content-Type": "application/json"} if body else {})
@@ -32,7 +36,7 @@ class Client:
         self.timing = {
             name: float(value) for name, value in TIMING.findall(response.headers["Server-Timing"])
         }
-        if response.status != 200:
+        if response.status >= 400:
             raise RuntimeError(f"{path}: {response.status} {content[:300]!r}")
         return content
 

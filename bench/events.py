@@ -50,9 +50,10 @@ def _insert(database: Database[Doc]) -> None:
     database.resource.create_index("uid")
     database.datum.create_index("datum_id", unique=True)
     number = {"dtype": "number", "shape": [], "source": "SIM:x"}
-    _insert_run(database, SCAN, dict.fromkeys(("det", "motor", "setpoint", "ring", "i0"), number))
     image: Doc = {"dtype": "array", "shape": [1, SIDE, SIDE], "external": "FILESTORE:"}
+    image |= {"dtype_str": "<u2", "source": "SIM:x"}
     _insert_run(database, MOVIE, {"image": image})
+    _insert_run(database, SCAN, dict.fromkeys(("det", "motor", "setpoint", "ring", "i0"), number))
     for begin in range(0, EVENTS, 10_000):
         numbers = range(begin, min(begin + 10_000, EVENTS))
         database.event.insert_many([_scalars(number) for number in numbers])
@@ -70,6 +71,7 @@ def _insert_run(database: Database[Doc], uid: str, keys: Doc) -> None:
     stop: Doc = {"uid": f"stop-{uid}", "run_start": uid, "time": 1.8e9, "exit_status": "success"}
     database.run_stop.insert_one(stop | {"num_events": {"primary": count}})
     descriptor: Doc = {"uid": _descriptor(uid), "run_start": uid, "time": 1.7e9, "name": "primary"}
+    descriptor |= {"hints": {}, "configuration": {}, "object_keys": {key: [key] for key in keys}}
     database.event_descriptor.insert_one(descriptor | {"data_keys": keys})
 
 

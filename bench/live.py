@@ -22,7 +22,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from bench.__main__ import CATALOGS
-from bench.servers import ROOT, _wait_until_alive, free_port, mongo, service_environment
+from bench.servers import ROOT, free_port, mongo, service_environment, wait_until_alive
 
 READERS = int(os.environ.get("BROKER_BENCH_READERS", "500"))
 USERS = -(-READERS // 100)
@@ -82,7 +82,7 @@ def _live(folder: Path, environment: dict[str, str]) -> Iterator[tuple[int, int]
             stderr=log,
         )
     try:
-        _wait_until_alive(f"http://127.0.0.1:{port}/livez")
+        wait_until_alive(f"http://127.0.0.1:{port}/livez")
         yield port, process.pid
     finally:
         process.terminate()

@@ -44,9 +44,10 @@ def _mean_ms(action: Action, repeat: int) -> float:
     return (time.perf_counter() - begin) / repeat * 1000
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], local: str = "local", service: str = "service") -> str:
+    """local, service: what the columns of times are called."""
     lines = [
-        "| what | local ms | service ms | ratio | target |",
+        f"| what | {local} ms | {service} ms | ratio | target |",
         "| --- | ---: | ---: | ---: | --- |",
     ]
     lines += [
