@@ -1,5 +1,6 @@
 // The list by keys: j and k walk, x ticks, p previews, c compares, ? tells of them.
 import { getText } from "./fragments.js";
+import { keyOf } from "./rows.js";
 
 const rows = () => [...document.querySelectorAll("#results tr[data-uid]")];
 const chosen = () => document.querySelector("#results tr.selected");
@@ -24,14 +25,13 @@ function walk(step) {
 }
 
 async function preview(row) {
-  const address = row?.querySelector("[data-preview]")?.dataset.preview;
-  if (!address) return;
+  if (!row?.querySelector("a.what")) return;
   asked += 1;
   const number = asked;
   pane.hidden = false;
   browse.classList.add("previewing");
   pane.setAttribute("aria-busy", "true");
-  const text = await getText(address);
+  const text = await getText(`/runs/${keyOf(row)}/preview/`);
   if (number !== asked || pane.hidden) return;
   pane.removeAttribute("aria-busy");
   pane.innerHTML = text;
@@ -74,7 +74,7 @@ export function listenToKeys() {
   });
   document.querySelector("[data-keys]").addEventListener("click", () => help.showModal());
   document.addEventListener("click", (event) => {
-    const button = event.target.closest("[data-preview]");
+    const button = event.target.closest("button.thumb");
     if (!button) return;
     const row = button.closest("tr");
     chosen()?.classList.remove("selected");

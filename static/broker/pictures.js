@@ -1,4 +1,5 @@
 // Thumbnails of the list are asked for when they come into view, a few at once.
+import { keyOf } from "./rows.js";
 
 const AT_ONCE = 4;
 const waiting = [];
@@ -7,7 +8,7 @@ let running = 0;
 function next() {
   while (running < AT_ONCE && waiting.length) {
     const image = waiting.shift();
-    if (!image.isConnected || !image.dataset.src) continue;
+    if (!image.isConnected || image.src) continue;
     running += 1;
     const done = () => {
       running -= 1;
@@ -15,8 +16,7 @@ function next() {
     };
     image.addEventListener("load", done, { once: true });
     image.addEventListener("error", done, { once: true });
-    image.src = image.dataset.src;
-    delete image.dataset.src;
+    image.src = `/api/v1/headers/${keyOf(image)}/thumbnail/`;
   }
 }
 
@@ -30,5 +30,5 @@ const seen = new IntersectionObserver((entries) => {
 });
 
 export function showPictures() {
-  for (const image of document.querySelectorAll("img[data-src]")) seen.observe(image);
+  for (const image of document.querySelectorAll("img[data-picture]:not([src])")) seen.observe(image);
 }

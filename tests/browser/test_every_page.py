@@ -52,7 +52,7 @@ BUDGETS = {
     # The scripts of a run come in parts, which pages share; they are compressed.
     **dict.fromkeys(("scan", "map", "open", "failed", "hostile"), (26, 250_000)),
     # With the pictures of the runs that are seen.
-    **dict.fromkeys(("runs", "runs-public", "runs-filtered"), (40, 600_000)),
+    **dict.fromkeys(("runs", "runs-public", "runs-filtered", "runs-empty"), (40, 600_000)),
     # Django's admin brings its own many small files.
     **dict.fromkeys((name for name in PAGES if name.startswith("admin")), (30, 500_000)),
 }
