@@ -16,15 +16,17 @@ import zstandard
 from django.http import HttpRequest, HttpResponseBase, StreamingHttpResponse
 from django.utils.cache import patch_vary_headers
 
+from broker_site import media_types
+
 MIN_BYTES = 2048
 LEVEL = 1  # above it, either takes longer than it saves on a network of 1 Gbit/s
 GZIP_WINDOW = 31  # 15, and 16 for a gzip header
 PATH = re.compile(r"/api/v1/(headers|events|descriptors|schema|metadata|search|documents)/")
 TEXTS = {
-    *("application/json", "application/x-ndjson", "text/csv", "application/json-seq"),
+    *(media_types.JSON, media_types.NDJSON, media_types.CSV, media_types.JSON_SEQ),
     *("application/vnd.oai.openapi", "application/vnd.oai.openapi+json"),
 }
-DOCUMENTS = {"application/msgpack", "application/x-msgpack", "application/bson"}
+DOCUMENTS = {media_types.MSGPACK, media_types.X_MSGPACK, media_types.BSON}
 _CODING = re.compile(r"\s*([\w*-]+)\s*(?:;\s*q\s*=\s*([\d.]+)\s*)?")
 
 

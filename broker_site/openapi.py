@@ -8,6 +8,7 @@ from drf_spectacular.extensions import OpenApiAuthenticationExtension, OpenApiSe
 from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 
+from broker_site import media_types
 from broker_site.negotiation import ContentNegotiation
 from broker_site.problems import MEDIA_TYPE
 from broker_site.schemas import ProblemDetails
@@ -137,7 +138,7 @@ def add_examples(result: dict[str, Any], **context: Any) -> dict[str, Any]:
     return result
 
 
-EVENT_STREAM = "text/event-stream"
+EVENT_STREAM = media_types.EVENT_STREAM
 BYTES = {"type": "string", "format": "binary"}
 SERVER_SENT_EVENT = {
     "type": "object",
@@ -154,6 +155,6 @@ def describe_streamed(result: dict[str, Any], **context: Any) -> dict[str, Any]:
                 content = response.get("content", {})
                 if EVENT_STREAM in content:
                     content[EVENT_STREAM]["schema"] = SERVER_SENT_EVENT
-                if content.get("application/json", {}).get("schema") == BYTES:
-                    content["application/json"]["schema"] = {"description": "The same as JSON"}
+                if content.get(media_types.JSON, {}).get("schema") == BYTES:
+                    content[media_types.JSON]["schema"] = {"description": "The same as JSON"}
     return result

@@ -7,11 +7,13 @@ import orjson
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 
+from broker_site import media_types
+
 MAX_BODY = 2**20
 
 
 class JSONParser(BaseParser):
-    media_type = "application/json"
+    media_type = media_types.JSON
 
     def parse(
         self,

@@ -15,12 +15,13 @@ from redis.exceptions import RedisError
 from rest_framework import exceptions
 from rest_framework.response import Response
 
+from broker_site import media_types
 from broker_site.database import advice, lacks_tables
 from broker_site.encoding import to_json
 
 log = structlog.get_logger(__name__)
 
-MEDIA_TYPE = "application/problem+json"
+MEDIA_TYPE = media_types.PROBLEM
 NOT_FOUND = "There is nothing here that you may read."
 RETRY = {"Retry-After": "5"}
 

@@ -7,12 +7,13 @@ from rest_framework import serializers
 from rest_framework.renderers import BaseRenderer, BrowsableAPIRenderer
 from rest_framework.request import Request
 
+from broker_site import media_types
 from broker_site.document_html import document_html
 from broker_site.encoding import to_json
 
 
 class JSONRenderer(BaseRenderer):
-    media_type = "application/json"
+    media_type = media_types.JSON
     format = "json"
     charset = None
 

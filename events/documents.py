@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import bson
 import numpy as np
 
+from broker_site import media_types
 from broker_site.encoding import to_json
 from events.arrays.datums import datum_ids, external_fields
 from events.filling import Filling
@@ -54,7 +55,7 @@ class Writer(Protocol):
 class NdjsonWriter:
     """One JSON list [name, document] a line."""
 
-    media_type = "application/x-ndjson"
+    media_type = media_types.NDJSON
 
     def document(self, name: str, document: Doc) -> bytes:
         return to_json([name, public(name, document)]) + b"\n"
@@ -84,7 +85,7 @@ class MsgpackWriter:
 class BsonWriter:
     """One BSON document {name, doc} after the other; events are the bytes that are stored."""
 
-    media_type = "application/bson"
+    media_type = media_types.BSON
 
     def document(self, name: str, document: Doc) -> bytes:
         return bson.encode({"name": name, "doc": _storable(document)}, codec_options=CODEC)

@@ -28,6 +28,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 
+from broker_site import media_types
 from broker_site.encoding import to_json
 from events.arrays.datums import array_reader, recorded_datums
 from events.arrays.frames import Allowance, frames_of, served_frames
@@ -42,7 +43,7 @@ from events.stream import Stream
 from headers.descriptors import Descriptor, Doc, as_list, as_mapping, is_outside
 from headers.repositories import Run
 
-MEDIA_TYPE = "application/x-hdf5"
+MEDIA_TYPE = media_types.HDF5
 SEND_BYTES = 2**20
 ROWS_A_CHUNK = 8192
 FRAME_CHUNK_BYTES = 2**20

@@ -13,7 +13,7 @@ from typing import Any
 from django.http import HttpResponse, HttpResponseBase, StreamingHttpResponse
 from rest_framework.request import Request
 
-from broker_site import long_answers
+from broker_site import long_answers, media_types
 from broker_site.conditional import is_known
 from broker_site.encoding import to_json
 from broker_site.long_answers import LONG_BYTES
@@ -70,7 +70,7 @@ def streamed(
 
 def with_charset(media_type: str) -> str:
     """Text says how it is encoded. JSON is always UTF-8 and has no such parameter."""
-    is_text = media_type.startswith("text/") or media_type == "application/x-ndjson"
+    is_text = media_type.startswith("text/") or media_type == media_types.NDJSON
     return f"{media_type}; charset=utf-8" if is_text else media_type
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from broker_site import media_types
 from events.arrays.fields import NoValue, Unrecorded, field_of
 from events.arrays.formats import FORMATS, Picture, UnsupportedArray, colour_table
 from events.arrays.rows import Rows
@@ -28,7 +29,7 @@ from headers.plotting import BASELINE, field_kind, plot_plan
 from headers.repositories import Run
 from headers.views import streams
 
-MEDIA_TYPE = "image/svg+xml"
+MEDIA_TYPE = media_types.SVG
 WIDTH, HEIGHT, MARGIN = 144, 80, 4
 READ_BYTES = 4 * 2**20
 """of events; the batch that goes beyond is the last one"""

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import ormsgpack
 
-MSGPACK = "application/msgpack"
+from broker_site import media_types
+
+MSGPACK = media_types.MSGPACK
 
 
 def to_msgpack(value: Any) -> bytes:

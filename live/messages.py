@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from broker_site import media_types
 from broker_site.encoding import to_json
 from events.paging import narrowed
 from headers.repositories import Run
@@ -13,7 +14,7 @@ from live.positions import Position
 
 Doc = dict[str, Any]
 
-MEDIA_TYPE = "text/event-stream"
+MEDIA_TYPE = media_types.EVENT_STREAM
 RETRY = b"retry: 2000\n\n"
 """milliseconds after which a browser connects anew"""
 HEARTBEAT = b": nothing new\n\n"

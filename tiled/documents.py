@@ -8,6 +8,7 @@ from typing import Any
 import bson
 from rest_framework.request import Request
 
+from broker_site import media_types
 from broker_site.encoding import to_json
 from events.documents import public
 from headers.mongo import CODEC
@@ -25,7 +26,7 @@ class SequenceWriter:
     RFC 7464 has a separator in front of each; clients of the first generation know none.
     """
 
-    media_type = "application/json-seq"
+    media_type = media_types.JSON_SEQ
 
     def __init__(self, *, separated: bool, literals: bool) -> None:
         self._begin = b"\x1e" if separated else b""

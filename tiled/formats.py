@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from broker_site import media_types
 from broker_site.encoding import to_json
 from broker_site.problems import Problem
 from events.arrays.formats import FORMATS, ArrayFormat, Picture, Shape, UnsupportedArray
@@ -18,10 +19,10 @@ from events.columns.formats import ENCODERS
 from events.files.reader import ArrayData
 from tiled.tables import Array, Table
 
-OCTETS = "application/octet-stream"
-ARROW_FILE = "application/vnd.apache.arrow.file"
-HDF5 = "application/x-hdf5"
-RUN_ALIASES = {HDF5: ["h5", "hdf5"], "application/json-seq": ["json-seq"]}
+OCTETS = media_types.OCTETS
+ARROW_FILE = media_types.ARROW_FILE
+HDF5 = media_types.HDF5
+RUN_ALIASES = {HDF5: ["h5", "hdf5"], media_types.JSON_SEQ: ["json-seq"]}
 MAX_CSV_AXES = 2
 SENT_BYTES = 2**20
 
@@ -47,21 +48,21 @@ class _CSV(ArrayFormat):
             raise UnsupportedArray(f"csv has two axes; this is {list(shape)}. Slice it.")
 
 
-CSV = _CSV("text/csv", "csv", write=_write_csv)
+CSV = _CSV(media_types.CSV, "csv", write=_write_csv)
 ARRAYS: Mapping[str, ArrayFormat] = {
     **{FORMATS[name].media_type: FORMATS[name] for name in ("octet-stream", "npy", "json", "h5")},
     **{FORMATS[name].media_type: FORMATS[name] for name in ("png", "tiff")},
-    "text/csv": CSV,
-    "text/plain": CSV,
+    media_types.CSV: CSV,
+    media_types.TEXT: CSV,
 }
 ARRAY_ALIASES = {
-    "application/x-npy": ["npy"],
-    "application/json": ["json"],
-    "application/x-hdf5": ["h5", "hdf5"],
-    "image/png": ["png"],
-    "image/tiff": ["tif", "tiff"],
-    "text/csv": ["csv"],
-    "text/plain": ["txt", "text"],
+    media_types.NPY: ["npy"],
+    media_types.JSON: ["json"],
+    media_types.HDF5: ["h5", "hdf5"],
+    media_types.PNG: ["png"],
+    media_types.TIFF: ["tif", "tiff"],
+    media_types.CSV: ["csv"],
+    media_types.TEXT: ["txt", "text"],
 }
 
 
@@ -118,16 +119,16 @@ def _write_column(h5: h5py.File, field: pa.Field, table: Table) -> None:
 
 TABLES: Mapping[str, Callable[[Any], Generator[bytes, None, None]]] = {
     ARROW_FILE: arrow_file,
-    "application/x-parquet": ENCODERS["parquet"].encode,
-    "text/csv": ENCODERS["csv"].encode,
-    "application/json": ENCODERS["json"].encode,
+    media_types.X_PARQUET: ENCODERS["parquet"].encode,
+    media_types.CSV: ENCODERS["csv"].encode,
+    media_types.JSON: ENCODERS["json"].encode,
     HDF5: hdf5,
 }
 TABLE_ALIASES = {
     ARROW_FILE: ["arrow", "feather"],
-    "application/x-parquet": ["parquet"],
-    "text/csv": ["csv"],
-    "application/json": ["json"],
+    media_types.X_PARQUET: ["parquet"],
+    media_types.CSV: ["csv"],
+    media_types.JSON: ["json"],
     HDF5: ["h5", "hdf5"],
 }
 

@@ -18,6 +18,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from broker_site import media_types
 from broker_site.cursors import purpose
 from broker_site.parameters import Parameters
 from broker_site.problems import MEDIA_TYPE, Problem, as_problem, not_found
@@ -511,7 +512,7 @@ def _moved(items: Sequence[Item], bounds: Sequence[tuple[int, int]]) -> tuple[It
 class ContainerView(DataView):
     reads_by_post = True
 
-    @extend_schema(request={"application/json": list[str]}, responses=CONTAINER)
+    @extend_schema(request={media_types.JSON: list[str]}, responses=CONTAINER)
     def post(self, request: Request, node: str) -> HttpResponseBase:
         """The same with the list of fields in the body."""
         if not (isinstance(request.data, list) and all(isinstance(f, str) for f in request.data)):
@@ -571,7 +572,7 @@ def _require_columns(node: ValuesNode | DeviceNode | InternalNode, names: Sequen
 class NodeTableView(ContainerView):
     """Columns of the table of a stream, in the layout of Tiled's writer."""
 
-    @extend_schema(request={"application/json": list[str]}, responses=TABLE)
+    @extend_schema(request={media_types.JSON: list[str]}, responses=TABLE)
     def post(self, request: Request, node: str) -> HttpResponseBase:
         """The same with the list of columns in the body."""
         return super().post(request, node)

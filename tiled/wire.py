@@ -10,12 +10,13 @@ import numpy as np
 from django.http import HttpResponse, HttpResponseBase
 from rest_framework.request import Request
 
+from broker_site import media_types
 from broker_site.conditional import is_known
 from broker_site.encoding import to_json
 from broker_site.problems import Problem
 
-MSGPACK = "application/x-msgpack"
-JSON = "application/json"
+MSGPACK = media_types.X_MSGPACK
+JSON = media_types.JSON
 VARY = "Accept, Authorization"
 RETRIED = 500
 """from this status on, the clients try again for 45 s"""

@@ -5,6 +5,7 @@ from typing import IO, Any
 
 from rest_framework.parsers import BaseParser
 
+from broker_site import media_types
 from broker_site.problems import Problem
 from writing.documents import MAX_BODY
 
@@ -25,11 +26,11 @@ class BodyParser(BaseParser):
 
 
 class MsgpackBody(BodyParser):
-    media_type = "application/msgpack"
+    media_type = media_types.MSGPACK
 
 
 class NdjsonBody(BodyParser):
-    media_type = "application/x-ndjson"
+    media_type = media_types.NDJSON
 
 
 class AnyBody(BodyParser):

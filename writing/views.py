@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from broker_site import media_types
 from broker_site.encoding import to_json
 from broker_site.openapi import answers
 from broker_site.parameters import Parameters
@@ -57,8 +58,8 @@ class WriteView(APIView):
 
     @extend_schema(
         request={
-            "application/msgpack": OpenApiTypes.BINARY,
-            "application/x-ndjson": OpenApiTypes.STR,
+            media_types.MSGPACK: OpenApiTypes.BINARY,
+            media_types.NDJSON: OpenApiTypes.STR,
         },
         responses={200: IntakeReceipt} | answers(404, 409, 413),
     )
@@ -103,7 +104,7 @@ class TiledDocumentsView(RunDocumentsView):
         # In the tree, the runs of a catalog are its node `raw`.
         target = writable(request, node.strip("/").removesuffix("/raw"))
         written(request, target, _single(_body(request)))
-        return HttpResponse(to_json(None), "application/json")
+        return HttpResponse(to_json(None), media_types.JSON)
 
 
 def _body(request: Request) -> bytes:

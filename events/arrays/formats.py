@@ -31,6 +31,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
+from broker_site import media_types
 from events.files.assets import is_served
 from events.files.reader import ArrayData
 
@@ -298,12 +299,12 @@ def colour_table(name: str) -> NDArray[np.uint8]:
 
 
 FORMATS: Mapping[str, ArrayFormat] = {
-    "octet-stream": ArrayFormat("application/octet-stream", "bin", prefix=lambda shape, dtype: b""),
-    "npy": ArrayFormat("application/x-npy", "npy", prefix=_npy_prefix),
-    "json": ArrayFormat("application/json", "json", write=_write_json),
-    "msgpack": ArrayFormat("application/msgpack", "msgpack", prefix=_msgpack_prefix),
-    "arrow": ArrayFormat("application/vnd.apache.arrow.tensor", "arrow", prefix=_arrow_prefix),
-    "h5": ArrayFormat("application/x-hdf5", "h5", write=_write_h5),
-    "png": ArrayFormat("image/png", "png", write=_write_png, picture=True),
-    "tiff": ArrayFormat("image/tiff", "tiff", write=_write_tiff, picture=True),
+    "octet-stream": ArrayFormat(media_types.OCTETS, "bin", prefix=lambda shape, dtype: b""),
+    "npy": ArrayFormat(media_types.NPY, "npy", prefix=_npy_prefix),
+    "json": ArrayFormat(media_types.JSON, "json", write=_write_json),
+    "msgpack": ArrayFormat(media_types.MSGPACK, "msgpack", prefix=_msgpack_prefix),
+    "arrow": ArrayFormat(media_types.ARROW_TENSOR, "arrow", prefix=_arrow_prefix),
+    "h5": ArrayFormat(media_types.HDF5, "h5", write=_write_h5),
+    "png": ArrayFormat(media_types.PNG, "png", write=_write_png, picture=True),
+    "tiff": ArrayFormat(media_types.TIFF, "tiff", write=_write_tiff, picture=True),
 }

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
+from broker_site import media_types
 from events.columns.columns import Columns
 
 ROW_GROUP_BYTES = 8 * 2**20
@@ -183,10 +184,10 @@ class TableFormat:
 
 
 ENCODERS = {
-    "arrow": TableFormat("application/vnd.apache.arrow.stream", "arrows", _arrow),
-    "parquet": TableFormat("application/vnd.apache.parquet", "parquet", _parquet),
-    "csv": TableFormat("text/csv", "csv", _csv),
-    "json": TableFormat("application/json", "json", _json_columns),
-    "ndjson": TableFormat("application/x-ndjson", "ndjson", _ndjson),
-    "msgpack": TableFormat("application/msgpack", "msgpack", _msgpack),
+    "arrow": TableFormat(media_types.ARROW_STREAM, "arrows", _arrow),
+    "parquet": TableFormat(media_types.PARQUET, "parquet", _parquet),
+    "csv": TableFormat(media_types.CSV, "csv", _csv),
+    "json": TableFormat(media_types.JSON, "json", _json_columns),
+    "ndjson": TableFormat(media_types.NDJSON, "ndjson", _ndjson),
+    "msgpack": TableFormat(media_types.MSGPACK, "msgpack", _msgpack),
 }

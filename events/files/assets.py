@@ -15,6 +15,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from broker_site import media_types
+
 ALL_HANDLERS = "*"
 HANDLER_GROUP = "databroker.handlers"
 SERVED_KINDS = "biuf"
@@ -199,7 +201,7 @@ class Roots:
 
 
 SAME_FILES = {
-    "application/x-hdf5": "AD_HDF5",
+    media_types.HDF5: "AD_HDF5",
     "multipart/related;type=image/tiff": "AD_TIFF",
     "multipart/related;type=application/x-npy": "NPY_SEQ",
 }

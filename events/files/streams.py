@@ -20,6 +20,7 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin  # noqa: F401  imported before its reading is confined
 
+from broker_site import media_types
 from events.files.assets import (
     AssetUnreadable,
     Kwargs,
@@ -34,7 +35,7 @@ from events.files.slices import Axis, Selection, resolve
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 
-HDF5 = "application/x-hdf5"
+HDF5 = media_types.HDF5
 TIFF = "multipart/related;type=image/tiff"
 JPEG = "multipart/related;type=image/jpeg"
 NPY = "multipart/related;type=application/x-npy"
