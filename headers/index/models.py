@@ -138,7 +138,6 @@ class RunCount(models.Model):
 
     class Meta:
         default_permissions = ()
-        managed = False
         db_table = "run_index_count"
 
     def __str__(self) -> str:

@@ -27,44 +27,50 @@ def backwards(apps, editor):
 class Migration(migrations.Migration):
     dependencies = [("run_index", "0002_words")]
     operations = [
-        migrations.RunPython(forwards, backwards),
-        migrations.CreateModel(
-            name="RunCount",
-            fields=[
-                (
-                    "pk",
-                    models.CompositePrimaryKey(
-                        "path",
-                        "source",
-                        "value",
-                        "proposal",
-                        blank=True,
-                        editable=False,
-                        primary_key=True,
-                        serialize=False,
-                    ),
-                ),
-                (
-                    "path",
-                    models.TextField(help_text="of values; of a column: .name; empty: every run"),
-                ),
-                (
-                    "value",
-                    models.TextField(
-                        help_text="as in RunValue, or in the column; empty for every run"
-                    ),
-                ),
-                ("proposal", models.TextField(help_text="as in IndexedRun")),
-                ("runs", models.BigIntegerField()),
-                (
-                    "source",
-                    models.ForeignKey(
-                        db_index=False,
-                        on_delete=django.db.models.deletion.DO_NOTHING,
-                        to="run_index.source",
-                    ),
+        migrations.SeparateDatabaseAndState(
+            [migrations.RunPython(forwards, backwards)],
+            [
+                migrations.CreateModel(
+                    name="RunCount",
+                    fields=[
+                        (
+                            "pk",
+                            models.CompositePrimaryKey(
+                                "path",
+                                "source",
+                                "value",
+                                "proposal",
+                                blank=True,
+                                editable=False,
+                                primary_key=True,
+                                serialize=False,
+                            ),
+                        ),
+                        (
+                            "path",
+                            models.TextField(
+                                help_text="of values; of a column: .name; empty: every run"
+                            ),
+                        ),
+                        (
+                            "value",
+                            models.TextField(
+                                help_text="as in RunValue, or in the column; empty for every run"
+                            ),
+                        ),
+                        ("proposal", models.TextField(help_text="as in IndexedRun")),
+                        ("runs", models.BigIntegerField()),
+                        (
+                            "source",
+                            models.ForeignKey(
+                                db_index=False,
+                                on_delete=django.db.models.deletion.DO_NOTHING,
+                                to="run_index.source",
+                            ),
+                        ),
+                    ],
+                    options={"db_table": "run_index_count", "default_permissions": ()},
                 ),
             ],
-            options={"db_table": "run_index_count", "default_permissions": (), "managed": False},
         ),
     ]
