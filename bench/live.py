@@ -45,7 +45,7 @@ def main() -> None:
         with mongo(folder) as (base, kind):
             uri = f"{base}/bench"
             environment = os.environ | service_environment(
-                folder, CATALOGS.format(uri=uri, folder=folder)
+                folder, CATALOGS.format(name="bench", uri=uri, folder=folder)
             )
             tokens = _people(environment)
             with _live(folder, environment) as (port, pid):
