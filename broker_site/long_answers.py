@@ -31,7 +31,7 @@ Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-class Answer:
+class AnsweringThread:
     """What one thread is about, and whether it has a turn."""
 
     def __init__(self, threads: "Threads") -> None:
@@ -71,13 +71,13 @@ class Answer:
 class Turns:
     """A few turns, for who waited longest. Who sends to a slow client loses his to who waits."""
 
-    def __init__(self, count: int, on_loss: Callable[[Answer], None]) -> None:
+    def __init__(self, count: int, on_loss: Callable[[AnsweringThread], None]) -> None:
         self._count, self._on_loss = count, on_loss
         self._lock = threading.Lock()
-        self._having: list[Answer] = []
-        self._waiting: deque[tuple[Answer, threading.Event]] = deque()
+        self._having: list[AnsweringThread] = []
+        self._waiting: deque[tuple[AnsweringThread, threading.Event]] = deque()
 
-    def take(self, answer: Answer, seconds: float) -> bool:
+    def take(self, answer: AnsweringThread, seconds: float) -> bool:
         """Whether the answer got a turn within this time."""
         mine, end = threading.Event(), time.monotonic() + seconds
         with self._lock:
@@ -91,7 +91,7 @@ class Turns:
                     return False
         return True
 
-    def pass_on(self, answer: Answer) -> None:
+    def pass_on(self, answer: AnsweringThread) -> None:
         with self._lock:
             if answer.has_turn:
                 self._end_turn(answer)
@@ -103,7 +103,7 @@ class Turns:
             self._on_loss(slow)
         self._hand_out()
 
-    def _end_turn(self, answer: Answer) -> None:
+    def _end_turn(self, answer: AnsweringThread) -> None:
         answer.has_turn = False
         self._having.remove(answer)
 
@@ -141,7 +141,7 @@ class Threads(Executor):
         for _ in range(self._count):
             self._work.put(None)
 
-    def replace(self, answer: Answer) -> None:
+    def replace(self, answer: AnsweringThread) -> None:
         """Another thread in the place of the one that this answer holds, if it is not too many."""
         with self._lock:
             if answer.replaced or self._replaced >= REPLACED:
@@ -155,7 +155,7 @@ class Threads(Executor):
 
     def _serve(self) -> None:
         while work := self._work.get():
-            answer = _here.answer = Answer(self)
+            answer = _here.answer = AnsweringThread(self)
             work()
             answer.end()
             if answer.replaced:
@@ -177,7 +177,7 @@ def _fulfil(future: Future[Result], work: Callable[[], Result]) -> None:
 
 
 class _Here(threading.local):
-    answer: Answer | None = None
+    answer: AnsweringThread | None = None
 
 
 _here = _Here()

@@ -42,7 +42,7 @@ _archives = threading.BoundedSemaphore(2)
 """archives that this process writes at once: each takes a thread for long"""
 
 
-class FileKind(PlainText):
+class ArchivedFile(PlainText):
     def to_internal_value(self, data: Any) -> str:
         value = super().to_internal_value(data)
         if value not in FILES:
@@ -59,7 +59,7 @@ class ArchiveParameters(HeaderFilters):
         help_text="uid; repeatable: of the runs that the filters select, only these",
     )
     files = Texts(
-        FileKind(),
+        ArchivedFile(),
         required=False,
         max_length=len(FILES),
         help_text="what to put into the folder of each run; repeatable; h5 unless given",

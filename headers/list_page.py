@@ -19,7 +19,7 @@ from rest_framework.request import Request
 from broker_site.parameters import Parameters
 from broker_site.problems import Problem, as_problem
 from headers import histogram, lists, views
-from headers.annotations.marks import Glance, Person, glances, tag_counts
+from headers.annotations.marks import MarkSummary, Person, glances, tag_counts
 from headers.annotations.searches import saved_searches
 from headers.chips import NO_FILTERS, Chip, address, changed, chips_of, filled_in, toggled, typed
 from headers.pages import PageView
@@ -119,7 +119,7 @@ class RunPreviewPage(PageView):
         """What a run is, in short; a part of the list's page."""
         Parameters.of(request)
         run = self.run(key)
-        context = {"run": run, "row": _row(run, Glance()), "streams": views.streams(run)}
+        context = {"run": run, "row": _row(run, MarkSummary()), "streams": views.streams(run)}
         return self.page("runs/preview.html", context)
 
 
@@ -127,13 +127,13 @@ class RunPreviewPage(PageView):
 
 
 @dataclass(frozen=True)
-class Row:
+class ListedRun:
     """A run in the list."""
 
     summary: Summary
     events: int | None
     """of all streams; None while it is open, or where that is not recorded"""
-    marks: Glance
+    marks: MarkSummary
 
 
 @dataclass
@@ -205,19 +205,19 @@ def _listed(request: Request, filters: QueryDict) -> dict[str, Any]:
     }
 
 
-def _rows(runs: Sequence[Run], person: Person) -> list[Row]:
+def _rows(runs: Sequence[Run], person: Person) -> list[ListedRun]:
     marks = glances(runs, person)
-    return [_row(run, marks.get((run.catalog.name, run.uid or ""), Glance())) for run in runs]
+    return [_row(run, marks.get((run.catalog.name, run.uid or ""), MarkSummary())) for run in runs]
 
 
-def _row(run: Run, marks: Glance) -> Row:
+def _row(run: Run, marks: MarkSummary) -> ListedRun:
     counts = (run.stop or {}).get("num_events")
     numbers = counts.values() if isinstance(counts, Mapping) else []
     events = sum(number for number in numbers if type(number) is int) if numbers else None
-    return Row(summarize(run), events, marks)
+    return ListedRun(summarize(run), events, marks)
 
 
-def _days(rows: list[Row], by_time: bool) -> list[tuple[date | None, list[Row]]]:
+def _days(rows: list[ListedRun], by_time: bool) -> list[tuple[date | None, list[ListedRun]]]:
     """The rows of each day; all together where they are not in the order of time."""
     if not by_time:
         return [(None, rows)] if rows else []

@@ -66,7 +66,7 @@ class TiledSignInForm(serializers.Serializer[object]):
     password = serializers.CharField()
 
 
-class RefreshToken(serializers.Serializer[object]):
+class TiledRefreshToken(serializers.Serializer[object]):
     refresh_token = serializers.CharField()
 
 

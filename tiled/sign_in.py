@@ -45,12 +45,12 @@ from policies.views import (
 from tiled import wire
 from tiled.about import DEVICE, PROVIDER
 from tiled.schemas import (
-    RefreshToken,
     TiledAuthorization,
     TiledKey,
     TiledNewKey,
     TiledPending,
     TiledPrincipal,
+    TiledRefreshToken,
     TiledSignedIn,
     TiledSignInForm,
     spoken,
@@ -125,7 +125,7 @@ def _program(request: Request) -> str:
 class RefreshView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=RefreshToken, responses=spoken(TiledSignedIn) | answers(401))
+    @extend_schema(request=TiledRefreshToken, responses=spoken(TiledSignedIn) | answers(401))
     def post(self, request: Request) -> HttpResponseBase:
         """New tokens for a refresh token."""
         return wire.uncached(request, tokens(refreshed(refresh_token(request), race=RACE)))
@@ -134,7 +134,7 @@ class RefreshView(Speaking, AuthView):
 class RevokeView(Speaking, AuthView):
     authentication_classes = ()
 
-    @extend_schema(request=RefreshToken, responses={204: None} | answers(401))
+    @extend_schema(request=TiledRefreshToken, responses={204: None} | answers(401))
     def post(self, request: Request) -> HttpResponseBase:
         """Ends the session of a refresh token, which is spent for that."""
         end_session(session_of(refreshed(refresh_token(request)).access), "logout")

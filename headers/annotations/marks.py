@@ -38,7 +38,7 @@ class Marks:
 
 
 @dataclass
-class Glance:
+class MarkSummary:
     """The same in a list."""
 
     starred: bool = False
@@ -59,9 +59,9 @@ def marks_of(run: Run, person: Person) -> Marks:
     )
 
 
-def glances(runs: Sequence[Run], person: Person) -> dict[tuple[str, str], Glance]:
+def glances(runs: Sequence[Run], person: Person) -> dict[tuple[str, str], MarkSummary]:
     """Of runs that the person may read, by catalog and uid; those without any are left out."""
-    found: dict[tuple[str, str], Glance] = defaultdict(Glance)
+    found: dict[tuple[str, str], MarkSummary] = defaultdict(MarkSummary)
     uids = [run.uid for run in runs if run.uid is not None]
     if isinstance(person, User):
         stars = RunStar.objects.filter(user=person, run_uid__in=uids)

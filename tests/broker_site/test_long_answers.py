@@ -13,7 +13,15 @@ from unittest.mock import Mock
 import pytest
 
 from broker_site import long_answers
-from broker_site.long_answers import LONG_BYTES, TURNS, Answer, Threads, begin, in_turn, stand_aside
+from broker_site.long_answers import (
+    LONG_BYTES,
+    TURNS,
+    AnsweringThread,
+    Threads,
+    begin,
+    in_turn,
+    stand_aside,
+)
 from tests.documents import Recorder
 from tests.frames import SIDE, record_frames
 from tests.load import ask
@@ -137,7 +145,7 @@ def test_an_error_is_that_of_the_work_alone(threads: Threads) -> None:
 
 def test_who_waits_for_a_turn_has_it_when_another_answer_ends(threads: Threads) -> None:
     done: list[int] = []
-    answers = [Answer(threads) for _ in range(TURNS)]
+    answers = [AnsweringThread(threads) for _ in range(TURNS)]
     for answer in answers:
         answer.go_on()
 
@@ -158,7 +166,7 @@ def test_a_slow_client_loses_its_turn_to_who_waits(
     threads: Threads, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(long_answers, "SLOW_SECONDS", 0.05)
-    slow = [Answer(threads) for _ in range(TURNS)]
+    slow = [AnsweringThread(threads) for _ in range(TURNS)]
     for answer in slow:
         answer.go_on()
         next(iter(answer.send(b"x")))
