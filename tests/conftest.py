@@ -146,6 +146,8 @@ def _index_is_fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catch_up, "SECONDS_BETWEEN", -1.0)
     monkeypatch.setattr(catch_up, "WAIT_SECONDS", 10.0)
     monkeypatch.setattr(catch_up, "FILL_SECONDS", 60.0)
+    monkeypatch.setattr(catch_up, "_late_news", {})
+    monkeypatch.setattr(catch_up, "_late_newest", {})
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 """Keeps the index up with the catalogs: a moment before a list, all the time, or anew.
 
 MongoDB is read in threads and SQL written by the caller, whose transaction it may be part
-of. Nobody waits long for a catalog that does not answer: it is named, and its runs are
-listed as they were known.
+of. Nobody waits long for a catalog: of one that is slow, the runs are listed as they are known,
+and what it answers in the end is taken by the next who catches up. One that fails is named.
 """
 
 import threading
@@ -37,7 +37,9 @@ Answer = TypeVar("Answer")
 SECONDS_BETWEEN = 1.0
 """at most so often, over all threads and processes, a list catches up before it answers"""
 WAIT_SECONDS = 1.0
-"""so long a list waits for catalogs that do not answer"""
+"""so long a list waits for catalogs to tell what is new"""
+LATE_SECONDS = 6.0
+"""a catalog that has not told by then does not answer"""
 FILL_SECONDS = 0.5
 """so long a list works at a first fill that is not done; the commands do it at one go"""
 _threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="index")
@@ -107,13 +109,16 @@ def catch_up(index: Index, fill_seconds: float = FILL_SECONDS) -> None:
         if index.catalogs[key].layout == EMBEDDED
     }
     news, failed_now = ask(
-        index, started, lambda key, docs: docs.news(started[key], now, still_open.get(key, ()))
+        index,
+        started,
+        lambda key, docs: docs.news(started[key], now, still_open.get(key, ())),
+        _late_news,
     )
     failed |= failed_now
     _add(index, news)
     _end(index, news)
     for key, source in index.sources.items():
-        # Of a catalog that somebody else is asking, they will note it.
+        # Of a catalog that is late, or that somebody else is asking, it will be noted then.
         if key in news or key in failed:
             _note(source, available=key in news, news=news.get(key))
     deadline = time.monotonic() + fill_seconds
@@ -128,7 +133,7 @@ def begin(index: Index) -> set[int]:
     Those whose catalogs failed to answer.
     """
     new = {key: source for key, source in index.sources.items() if not source.newest_start}
-    found, failed = ask(index, new, lambda key, docs: docs.newest())
+    found, failed = ask(index, new, lambda key, docs: docs.newest(), _late_newest)
     for key, newest in found.items():
         _note(new[key], available=True, news=newest)
     return failed
@@ -180,45 +185,62 @@ class _Busy:
     """Catalogs that have not answered yet what they were asked, so that they are not asked more."""
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self._since: dict[str, float] = {}
         self._lock = threading.Lock()
 
     def enter(self, name: str) -> bool:
         with self._lock:
-            if name in self._names:
+            if name in self._since:
                 return False
-            self._names.add(name)
+            self._since[name] = time.monotonic()
             return True
 
     def leave(self, name: str) -> None:
         with self._lock:
-            self._names.discard(name)
+            self._since.pop(name, None)
+
+    def for_long(self, name: str) -> bool:
+        return time.monotonic() - self._since.get(name, time.monotonic()) > LATE_SECONDS
 
 
 _busy = _Busy()
+_late_news: dict[int, Future[News]] = {}
+_late_newest: dict[int, Future[News]] = {}
+"""by source: answers that nobody waited for"""
 
 
 def ask(
-    index: Index, sources: Mapping[int, object], question: Callable[[int, Documents], Answer]
+    index: Index,
+    sources: Mapping[int, object],
+    question: Callable[[int, Documents], Answer],
+    late: dict[int, Future[Answer]] | None = None,
 ) -> tuple[dict[int, Answer], set[int]]:
-    """The answers, by source, of the catalogs that answer in time, and those that do not.
+    """The answers, by source, of the catalogs that answer in time, and those that fail.
 
-    Side by side. A catalog that somebody in this process waits for already is left out of both.
+    Side by side. A catalog that is slow, or that somebody in this process waits for already, is
+    left out of both, until it is so for LATE_SECONDS. Its answer is kept in `late` for who asks
+    next.
     """
     futures: dict[int, Future[Answer]] = {}
     for key in sources:
         catalog = index.catalogs[key]
-        if _busy.enter(catalog.name):
+        if late is not None and (kept := late.pop(key, None)):
+            futures[key] = kept
+        elif _busy.enter(catalog.name):
             futures[key] = _threads.submit(_asked, key, catalog, question)
     wait(futures.values(), timeout=WAIT_SECONDS)
     answers: dict[int, Answer] = {}
+    failed = {key for key in sources if _busy.for_long(index.catalogs[key].name)}
     for key, future in futures.items():
         if future.done():
             try:
                 answers[key] = future.result()
             except CatalogUnavailable as error:
                 log.warning("catalog unavailable", catalog=error.catalog.name, reason=str(error))
-    return answers, set(futures) - set(answers)
+                failed.add(key)
+        elif late is not None:
+            late[key] = future
+    return answers, failed - answers.keys()
 
 
 def _asked(key: int, catalog: Catalog, question: Callable[[int, Documents], Answer]) -> Answer:
