@@ -183,6 +183,7 @@ def test_the_python_client_reads_a_table(clone: Clone) -> None:
     (clone.folder / "first.py").write_text(
         code.replace("127.0.0.1:8000", f"127.0.0.1:{clone.port}")
     )
+    _wait_for_events(clone.port)
     printed = clone.run(
         ".venv/bin/python first.py",
         PYTHONPATH=str(clone.folder / "client/src"),
@@ -190,6 +191,18 @@ def test_the_python_client_reads_a_table(clone: Clone) -> None:
         DBSERVICE_TOKEN=_token(clone.port),  # it asks for a password at a terminal
     )
     assert int(printed.split()[0]) > 0
+
+
+def _wait_for_events(port: int) -> None:
+    """The newest run may have begun just now, and have no stream yet."""
+    address = f"http://127.0.0.1:{port}/api/v1/headers/-1/streams/"
+    request = urllib.request.Request(address, headers={"Authorization": f"Bearer {_token(port)}"})
+    for _ in range(100):
+        with urllib.request.urlopen(request, timeout=20) as response:
+            if any(stream["event_count"] for stream in json.load(response)):
+                return
+        time.sleep(0.2)
+    raise AssertionError("the newest run has no events")
 
 
 def _token(port: int) -> str:

@@ -129,10 +129,17 @@ def workers(instance: Instance) -> list[int]:
 def paused(process: int) -> Iterator[None]:
     """The process hangs: it keeps its connections and answers nothing."""
     os.kill(process, signal.SIGSTOP)
+    threads = Path(f"/proc/{process}/task")
+    while any(_state(thread) != "T" for thread in threads.iterdir()):
+        time.sleep(0.01)  # one that runs on another processor stops a moment later
     try:
         yield
     finally:
         os.kill(process, signal.SIGCONT)
+
+
+def _state(thread: Path) -> str:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0]
 
 
 @contextmanager
