@@ -138,7 +138,6 @@ def add_examples(result: dict[str, Any], **context: Any) -> dict[str, Any]:
     return result
 
 
-EVENT_STREAM = media_types.EVENT_STREAM
 BYTES = {"type": "string", "format": "binary"}
 SERVER_SENT_EVENT = {
     "type": "object",
@@ -153,8 +152,8 @@ def describe_streamed(result: dict[str, Any], **context: Any) -> dict[str, Any]:
         for operation in operations.values():
             for response in operation["responses"].values():
                 content = response.get("content", {})
-                if EVENT_STREAM in content:
-                    content[EVENT_STREAM]["schema"] = SERVER_SENT_EVENT
+                if media_types.EVENT_STREAM in content:
+                    content[media_types.EVENT_STREAM]["schema"] = SERVER_SENT_EVENT
                 if content.get(media_types.JSON, {}).get("schema") == BYTES:
                     content[media_types.JSON]["schema"] = {"description": "The same as JSON"}
     return result

@@ -26,7 +26,7 @@ from broker_site.encoding import to_json
 from events.arrays.datums import datum_ids, external_fields
 from events.filling import Filling
 from events.repositories import Events, Reference
-from events.wire import MSGPACK, array_map, to_msgpack
+from events.wire import array_map, to_msgpack
 from headers.descriptors import Descriptor
 from headers.mongo import CODEC
 from headers.streams import uids_of
@@ -70,7 +70,7 @@ class NdjsonWriter:
 class MsgpackWriter:
     """One msgpack list [name, document] after the other."""
 
-    media_type = MSGPACK
+    media_type = media_types.MSGPACK
 
     def document(self, name: str, document: Doc) -> bytes:
         return to_msgpack([name, public(name, document)])

@@ -5,12 +5,13 @@ from typing import Any
 
 from rest_framework.renderers import BaseRenderer
 
+from broker_site import media_types
 from broker_site.renderers import JSONRenderer
-from events.wire import MSGPACK, to_msgpack
+from events.wire import to_msgpack
 
 
 class MsgpackRenderer(BaseRenderer):
-    media_type = MSGPACK
+    media_type = media_types.MSGPACK
     format = "msgpack"
     charset = None
     render_style = "binary"

@@ -10,10 +10,6 @@ from typing import Any
 import numpy as np
 import ormsgpack
 
-from broker_site import media_types
-
-MSGPACK = media_types.MSGPACK
-
 
 def to_msgpack(value: Any) -> bytes:
     """What msgpack does not know of BSON becomes text, as in JSON; NaN and ±Infinity stay."""

@@ -56,7 +56,7 @@ class SequenceWriter:
 class MsgpackSequenceWriter(SequenceWriter):
     """One map after the other."""
 
-    media_type = wire.MSGPACK
+    media_type = media_types.X_MSGPACK
 
     def _record(self, name: str, document: Doc) -> bytes:
         return wire.to_msgpack({"name": name, "doc": document})
@@ -66,7 +66,7 @@ def writer_for(request: Request) -> SequenceWriter:
     agent = request.headers.get("User-Agent", "")
     kind = (
         MsgpackSequenceWriter
-        if wire.MSGPACK in request.headers.get("Accept", "")
+        if media_types.X_MSGPACK in request.headers.get("Accept", "")
         else SequenceWriter
     )
     return kind(

@@ -19,8 +19,6 @@ from events.columns.formats import ENCODERS
 from events.files.reader import ArrayData
 from tiled.tables import Array, Table
 
-OCTETS = media_types.OCTETS
-ARROW_FILE = media_types.ARROW_FILE
 HDF5 = media_types.HDF5
 RUN_ALIASES = {HDF5: ["h5", "hdf5"], media_types.JSON_SEQ: ["json-seq"]}
 MAX_CSV_AXES = 2
@@ -118,14 +116,14 @@ def _write_column(h5: h5py.File, field: pa.Field, table: Table) -> None:
 
 
 TABLES: Mapping[str, Callable[[Any], Generator[bytes, None, None]]] = {
-    ARROW_FILE: arrow_file,
+    media_types.ARROW_FILE: arrow_file,
     media_types.X_PARQUET: ENCODERS["parquet"].encode,
     media_types.CSV: ENCODERS["csv"].encode,
     media_types.JSON: ENCODERS["json"].encode,
     HDF5: hdf5,
 }
 TABLE_ALIASES = {
-    ARROW_FILE: ["arrow", "feather"],
+    media_types.ARROW_FILE: ["arrow", "feather"],
     media_types.X_PARQUET: ["parquet"],
     media_types.CSV: ["csv"],
     media_types.JSON: ["json"],

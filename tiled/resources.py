@@ -6,7 +6,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from tiled.formats import ARROW_FILE
+from broker_site import media_types
 from tiled.layout3 import InternalNode
 from tiled.nodes import ArrayNode, CatalogNode, Node, RunNode, StreamNode
 
@@ -85,7 +85,7 @@ def table_structure(node: InternalNode) -> dict[str, Any]:
         schema = table.schema
     written = base64.b64encode(schema.serialize().to_pybytes()).decode()
     return {
-        "arrow_schema": f"data:{ARROW_FILE};base64,{written}",
+        "arrow_schema": f"data:{media_types.ARROW_FILE};base64,{written}",
         "npartitions": 1,
         "columns": schema.names,
         "resizable": False,

@@ -5,15 +5,15 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
+from broker_site import media_types
 from broker_site.openapi import answers
-from tiled import wire
 from tiled.documents import SequenceWriter
 from tiled.formats import ARRAYS, TABLES
 
 KNOWN = answers(304, 404, 422)
 """what routes answer that name a node"""
 DISTINCT = KNOWN | answers(413)
-RECORDS = (SequenceWriter.media_type, wire.MSGPACK)
+RECORDS = (SequenceWriter.media_type, media_types.X_MSGPACK)
 
 
 class TiledNode(serializers.Serializer[object]):
@@ -123,7 +123,7 @@ class TiledPrincipal(serializers.Serializer[object]):
 
 def spoken(schema: type[serializers.Serializer[object]]) -> dict[Any, Any]:
     """Content that is sent as JSON or, to who asks for it, as msgpack."""
-    return {(200, media_type): schema for media_type in (wire.JSON, wire.MSGPACK)}
+    return {(200, media_type): schema for media_type in (media_types.JSON, media_types.X_MSGPACK)}
 
 
 def _as_bytes(*media_types: str) -> dict[Any, Any]:

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.parsers import FormParser
 from rest_framework.request import Request
 
+from broker_site import media_types
 from broker_site.openapi import answers
 from broker_site.problems import Problem, not_found
 from policies.models import APIToken, Session, User
@@ -101,7 +102,7 @@ class DeviceCodeView(Speaking, AuthView):
 
     @extend_schema(
         request=DeviceCode,
-        responses=spoken(TiledSignedIn) | {(400, wire.JSON): TiledPending},
+        responses=spoken(TiledSignedIn) | {(400, media_types.JSON): TiledPending},
     )
     def post(self, request: Request) -> HttpResponseBase:
         """Tokens, once the person has confirmed."""

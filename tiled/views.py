@@ -48,9 +48,7 @@ from tiled.filters import Filters, bound, parse_filters
 from tiled.formats import (
     ARRAY_ALIASES,
     ARRAYS,
-    ARROW_FILE,
     HDF5,
-    OCTETS,
     RUN_ALIASES,
     TABLE_ALIASES,
     TABLES,
@@ -122,7 +120,7 @@ class Speaking(APIView):
     parser_classes: Sequence[type[BaseParser]] = [AnyJSON]
     content_negotiation_class = JSONAnyway
     schema_tag = "tiled"
-    problem_media_types = (MEDIA_TYPE, wire.JSON)
+    problem_media_types = (MEDIA_TYPE, media_types.JSON)
     """where no route is, the service answers as ever"""
 
     def get_exception_handler(self) -> Any:
@@ -147,7 +145,7 @@ class AboutView(RootView):
     def perform_content_negotiation(
         self, request: Request, force: bool = False
     ) -> tuple[BaseRenderer, str]:
-        if wire.MSGPACK in request.headers.get("Accept", ""):
+        if media_types.X_MSGPACK in request.headers.get("Accept", ""):
             return JSONRenderer(), JSONRenderer.media_type
         return super().perform_content_negotiation(request, force)
 
@@ -448,7 +446,7 @@ class NodeArrayView(DataView):
             items = within_block(found, request.query_params.get("block", ""), items)
         self._check_expected(found, items)
         asked = request.query_params.get("format") or request.headers.get("Accept", "")
-        kind = ARRAYS[media_type(asked, ARRAY_ALIASES, OCTETS)]
+        kind = ARRAYS[media_type(asked, ARRAY_ALIASES, media_types.OCTETS)]
         etag = etag_of([self._seen], "tiled", found.linked, items, kind.media_type)
         if same := self.unchanged(etag):
             return same
@@ -460,7 +458,7 @@ class NodeArrayView(DataView):
         if found.values is None:
             raise NoNode(found.path[-1])
         part = sources.part_of(found.values, items)
-        size = part.nbytes if kind.media_type == OCTETS else None
+        size = part.nbytes if kind.media_type == media_types.OCTETS else None
         return self.answer(encoded(part, kind), kind.media_type, etag, size)
 
     def _check_expected(self, node: ArrayNode, items: Sequence[Item]) -> None:
@@ -537,7 +535,7 @@ class ContainerView(DataView):
         self, node: ValuesNode | DeviceNode | InternalNode, names: list[str]
     ) -> HttpResponseBase:
         asked = self.request.query_params.get("format") or self.request.headers.get("Accept", "")
-        kind = media_type(asked, TABLE_ALIASES, ARROW_FILE)
+        kind = media_type(asked, TABLE_ALIASES, media_types.ARROW_FILE)
         if kind == HDF5:
             _require_columns(node, names)
         etag = etag_of([self._seen], "tiled", node.linked, names, kind)

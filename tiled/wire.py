@@ -15,8 +15,6 @@ from broker_site.conditional import is_known
 from broker_site.encoding import to_json
 from broker_site.problems import Problem
 
-MSGPACK = media_types.X_MSGPACK
-JSON = media_types.JSON
 VARY = "Accept, Authorization"
 RETRIED = 500
 """from this status on, the clients try again for 45 s"""
@@ -27,23 +25,25 @@ def answer(request: Request, content: Any) -> HttpResponseBase:
 
     Without one, the client's cache would take the answer for fresh for ever.
     """
-    response = uncached(request, content)
-    kind = response.headers["Content-Type"]
-    digest = hashlib.blake2b(response.content + kind.encode(), digest_size=16).hexdigest()
-    etag = f'"{digest}"'
+    written, kind = _written(request, content)
+    etag = f'"{hashlib.blake2b(written + kind.encode(), digest_size=16).hexdigest()}"'
+    headers = {"ETag": etag, "Vary": VARY}
     if is_known(request, etag):
-        response = HttpResponse(status=304)
-    del response["Cache-Control"]
-    response["ETag"] = etag
-    response["Vary"] = VARY
-    return response
+        return HttpResponse(status=304, headers=headers)
+    return HttpResponse(written, kind, headers=headers)
 
 
 def uncached(request: Request, content: Any, status: int = 200) -> HttpResponse:
     """The same, never to be stored."""
-    kind = MSGPACK if MSGPACK in request.headers.get("Accept", "") else JSON
-    written = to_msgpack(content) if kind == MSGPACK else to_json(content)
+    written, kind = _written(request, content)
     return HttpResponse(written, kind, status, headers={"Cache-Control": "no-store", "Vary": VARY})
+
+
+def _written(request: Request, content: Any) -> tuple[bytes, str]:
+    """Content as the caller takes it, and its media type."""
+    if media_types.X_MSGPACK in request.headers.get("Accept", ""):
+        return to_msgpack(content), media_types.X_MSGPACK
+    return to_json(content), media_types.JSON
 
 
 def refusal(problem: Problem) -> HttpResponse:
@@ -61,7 +61,7 @@ def refusal(problem: Problem) -> HttpResponse:
         **problem.extra,
         "detail": problem.detail,
     }
-    return HttpResponse(to_json(body), JSON, status, headers=problem.headers)
+    return HttpResponse(to_json(body), media_types.JSON, status, headers=problem.headers)
 
 
 def to_msgpack(value: Any) -> bytes:

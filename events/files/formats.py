@@ -8,7 +8,7 @@ chunks and a shape costs no data at all; every other spec goes through its insta
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import compress, count
 from typing import Any, Protocol
@@ -419,10 +419,8 @@ class NpyEvents:
     def read(
         self, datums: Sequence[Kwargs], inner: Sequence[Axis], expected: Layout, out: Array
     ) -> None:
-        for number, datum in enumerate(datums):
-            array = np.load(self._name(datum), mmap_mode="r", allow_pickle=False)
-            expect(self._resource, array.shape, array.dtype, expected)
-            out[number] = array[Selection(tuple(inner)).index]
+        mapped = (np.load(self._name(datum), mmap_mode="r", allow_pickle=False) for datum in datums)
+        select_each(self._resource, mapped, inner, expected, out)
 
     def close(self) -> None:
         """Nothing stays open between events."""
@@ -476,10 +474,7 @@ class HandlerEvents:
     def read(
         self, datums: Sequence[Kwargs], inner: Sequence[Axis], expected: Layout, out: Array
     ) -> None:
-        for number, datum in enumerate(datums):
-            array = self._array(datum)
-            expect(self._resource, array.shape, array.dtype, expected)
-            out[number] = np.asarray(array[Selection(tuple(inner)).index])
+        select_each(self._resource, map(self._array, datums), inner, expected, out)
 
     def close(self) -> None:
         self._last = None
@@ -619,3 +614,12 @@ def expect(resource: Resource, shape: Sequence[int], dtype: np.dtype[Any], layou
             f"one event has shape {list(shape)} ({dtype}), another {list(layout.shape)} "
             f"({layout.dtype}); ask for one event, or for a slice of events that are alike.",
         )
+
+
+def select_each(
+    resource: Resource, arrays: Iterable[Array], inner: Sequence[Axis], expected: Layout, out: Array
+) -> None:
+    """Puts the selected part of each event's array into `out`; all must be as expected."""
+    for number, array in enumerate(arrays):
+        expect(resource, array.shape, array.dtype, expected)
+        out[number] = np.asarray(array[Selection(tuple(inner)).index])

@@ -29,7 +29,7 @@ from events.files.assets import (
     Roots,
     served_dtype,
 )
-from events.files.formats import Hdf5Events, Hdf5Files, expect, npy_header
+from events.files.formats import Hdf5Events, Hdf5Files, expect, npy_header, select_each
 from events.files.slices import Axis, Selection, resolve
 
 Array = NDArray[Any]
@@ -307,10 +307,7 @@ class CsvRows:
     def read(
         self, datums: Sequence[Kwargs], inner: Sequence[Axis], expected: Layout, out: Array
     ) -> None:
-        for number, datum in enumerate(datums):
-            value = self._value(datum)
-            expect(self._resource, value.shape, value.dtype, expected)
-            out[number] = value[Selection(tuple(inner)).index]
+        select_each(self._resource, map(self._value, datums), inner, expected, out)
 
     def close(self) -> None:
         """The file was read to its end."""

@@ -1,5 +1,5 @@
 // What was recorded before and after a run, side by side: what differs comes first.
-import { append, fetched, fieldOf, getTable } from "./data.js";
+import { fetched, fieldOf, getTable, grown } from "./data.js";
 import { make, number, visible } from "./dom.js";
 import { failed, loading } from "./retry.js";
 
@@ -22,10 +22,7 @@ export class BeforeAfter {
 
   grow(events, pages) {
     this.events = events;
-    this.late?.push(...pages);
-    if (!this.columns) return;
-    append(this.columns, pages);
-    this.draw();
+    if (grown(this, pages)) this.draw();
   }
 
   draw() {

@@ -71,7 +71,7 @@ export const fieldOf = (column) => (column === "_seq_num" || column === "_time" 
 const KNOWN = 5000; // of the last rows, among which new ones may be
 
 /** Adds the events of event_pages to columns that a table gave, except those that it has already. */
-export function append(columns, pages) {
+function append(columns, pages) {
   const row = (seq, time) => `${seq} ${time}`;
   const first = Math.max(0, columns.time.length - KNOWN);
   const known = new Set(columns.time.slice(first).map((time, i) => row(columns.seq_num[first + i], time)));
@@ -98,4 +98,12 @@ export async function fetched(part, get) {
     part.fetching -= 1;
     if (!part.fetching) part.late = null;
   }
+}
+
+/** Adds events that came to the columns of a part of the page; false where there are none to draw yet. */
+export function grown(part, pages) {
+  part.late?.push(...pages);
+  if (!part.columns) return false;
+  append(part.columns, pages);
+  return true;
 }

@@ -1,7 +1,7 @@
 // Curves of a stream: signals and expressions over a motor or over time.
 // `root.plotted` tells what is drawn: {x, series: {name: values}}.
 import { chosen, onBack, stateOf } from "./address.js";
-import { append, columnOf, fetched, getTable } from "./data.js";
+import { columnOf, fetched, getTable, grown } from "./data.js";
 import { checkbox, labelled, make, onTheme, select, visible } from "./dom.js";
 import { check, evaluate, ExpressionError, fieldsOf, parse } from "./expression.js";
 import { ExpressionField } from "./expression_field.js";
@@ -164,10 +164,7 @@ export class Lines {
 
   /** Events have come: they are added, and what is zoomed into stays so. */
   grow(_, pages) {
-    this.late?.push(...pages);
-    if (!this.columns) return;
-    append(this.columns, pages);
-    this.draw();
+    if (grown(this, pages)) this.draw();
   }
 
   fail(error) {

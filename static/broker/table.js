@@ -1,5 +1,5 @@
 // The events of a stream as a table that can be sorted, one page at a time.
-import { append, fetched, fieldOf, getTable } from "./data.js";
+import { fetched, fieldOf, getTable, grown } from "./data.js";
 import { make, number, visible } from "./dom.js";
 import { failed, loading } from "./retry.js";
 
@@ -32,10 +32,7 @@ export class EventTable {
   /** Events have come: the page that is shown, and the order, stay. */
   grow(events, pages) {
     this.events = events;
-    this.late?.push(...pages);
-    if (!this.columns) return;
-    append(this.columns, pages);
-    this.arrange();
+    if (grown(this, pages)) this.arrange();
   }
 
   sort(name) {

@@ -1,7 +1,7 @@
 // A scan of two motors: a map where the measured positions make a grid, else curves.
 import { chosen, onBack, stateOf } from "../address.js";
 import { boundsOf, gridOf } from "../axes.js";
-import { append, columnOf, fetched, getTable } from "../data.js";
+import { columnOf, fetched, getTable, grown } from "../data.js";
 import { checkbox, labelled, make, select, visible } from "../dom.js";
 import { Picture } from "../image.js";
 import { Lines } from "../lines.js";
@@ -67,9 +67,7 @@ export class Grid {
 
   /** Events have come. */
   async grow(events, pages) {
-    this.late?.push(...pages);
-    if (!this.columns) return;
-    append(this.columns, pages);
+    if (!grown(this, pages)) return;
     if (this.lines) this.lines.grow(events, pages);
     await this.redraw();
   }
