@@ -52,7 +52,7 @@ class LiveListing:
     def page(self, size: int, ordering: str, since: Mapping[str, float]) -> list[Run]:
         """The first runs in the order, of each catalog those that began not before a time."""
         own = self.wanted.since
-        later = {name: at for name, at in since.items() if at > own.get(name, -math.inf)}
+        later = {name: max(at, own.get(name, -math.inf)) for name, at in since.items()}
         wanted = replace(self.wanted, since={**own, **later})
         try:
             indexed = IndexedRuns.of(self.catalogs, self.access)
@@ -77,7 +77,7 @@ class ListMark:
         newest = recent[-1][0]
         kept = [place for place in recent[-RECENT:] if newest - place[0] <= LATE_SECONDS]
         dropped = recent[: -len(kept)]
-        since = math.nextafter(dropped[-1][0], math.inf) if dropped else self.since
+        since = _just_behind(dropped[-1][0]) if dropped else self.since
         return ListMark(since, tuple(kept))
 
 
@@ -86,7 +86,9 @@ class ListPosition:
     """Which runs were told of."""
 
     marks: Mapping[str, ListMark] = field(default_factory=dict)
-    """by catalog"""
+    """by catalog; of one without, `since` holds"""
+    since: float = -math.inf
+    """all before that time were told of"""
     open: tuple[Key, ...] = ()
     """runs that were told of when they had no end"""
 
@@ -101,17 +103,20 @@ class ListPosition:
             return replace(self, open=others)
         marks = {**self.marks, run.catalog.name: self._mark(run).and_run(run)}
         is_open = run.stop is None
-        return ListPosition(marks, (*others, _key(run))[-WATCHED:] if is_open else others)
+        return replace(
+            self, marks=marks, open=(*others, _key(run))[-WATCHED:] if is_open else others
+        )
 
     def _mark(self, run: Run) -> ListMark:
-        return self.marks.get(run.catalog.name, ListMark())
+        return self.marks.get(run.catalog.name, ListMark(self.since))
 
     def id(self, listing: LiveListing) -> str:
         marks = [
             [name, mark.since, [list(place) for place in mark.recent]]
             for name, mark in self.marks.items()
         ]
-        return write_cursor({"m": marks, "o": [list(key) for key in self.open]}, listing.salt)
+        content = {"m": marks, "s": self.since, "o": [list(key) for key in self.open]}
+        return write_cursor(content, listing.salt)
 
     @classmethod
     def read(cls, text: str, listing: LiveListing) -> "ListPosition":
@@ -126,7 +131,8 @@ class ListPosition:
             name: ListMark(since, tuple((moment, document) for moment, document in recent))
             for name, since, recent in content["m"]
         }
-        return cls(marks, tuple((catalog, document) for catalog, document in content["o"]))
+        open = tuple((catalog, document) for catalog, document in content["o"])
+        return cls(marks, content["s"], open)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +168,10 @@ class ListPage(Following):
 
 def begun_now(listing: LiveListing) -> ListPage:
     """Nothing, behind which the runs come that begin from now on, or end."""
-    position = ListPosition()
-    for run in reversed(listing.page(NEW_RUNS, "-time", {})):
+    runs = listing.page(NEW_RUNS, "-time", {})
+    earlier = len(runs) == NEW_RUNS  # there may be more
+    position = ListPosition(since=_just_behind(runs[-1].start["time"]) if earlier else -math.inf)
+    for run in reversed(runs):
         position = position.and_then("start", run)
     return begun_behind(listing, position)
 
@@ -185,7 +193,9 @@ def _read(listing: LiveListing, position: ListPosition) -> ListPage:
 def _new(listing: LiveListing, position: ListPosition) -> Iterator[Run]:
     marks = position.marks
     size = NEW_RUNS + sum(len(mark.recent) for mark in marks.values())
-    found = listing.page(size, "time", {name: mark.since for name, mark in marks.items()})
+    names = (catalog.name for catalog in listing.catalogs)
+    since = {name: marks[name].since if name in marks else position.since for name in names}
+    found = listing.page(size, "time", since)
     return (run for run in found if not position.includes("start", run))
 
 
@@ -195,6 +205,10 @@ def _ended(listing: LiveListing, position: ListPosition) -> Iterator[Run]:
         runs = Runs(catalog, listing.access)
         if ids and runs.any_readable:
             yield from (run for run in runs.among(ids) if run.stop is not None)
+
+
+def _just_behind(moment: float) -> float:
+    return math.nextafter(moment, math.inf)
 
 
 def _place(run: Run) -> tuple[float, Any]:

@@ -10,19 +10,28 @@ import { showPictures } from "./pictures.js";
 const news = document.getElementById("news");
 const begun = new Set();
 let close = null;
-const told = ({ uid, stop }) => {
-  const row = document.querySelector(`#results tr[data-uid="${CSS.escape(uid)}"]`);
+const shown = () => [...document.querySelectorAll("#results tr[data-uid]")];
+const told = ({ uid, start, stop }) => {
+  const row = shown().find((one) => one.dataset.uid === uid);
   if (row && stop) {
     const status = { success: "complete", fail: "failed", abort: "aborted" }[stop.exit_status];
     row.className = status ? stop.exit_status : "unknown";
     const chip = row.querySelector(".chip");
     Object.assign(chip, { className: `chip ${row.className}`, textContent: status ?? "ended" });
   }
-  if (row) return;
+  // One that is on a later page has ended.
+  const oldest = shown().at(-1)?.querySelector("time")?.dateTime;
+  if (row || (oldest && start.time < Date.parse(oldest) / 1000)) return;
   begun.add(uid);
   news.hidden = false;
   news.querySelector("span").textContent = begun.size === 1 ? "A new run has begun." : `${begun.size} new runs have begun.`;
 };
+/** What has changed since the page was made. */
+async function catchUp(path, filters) {
+  const wanted = [...filters, ["page_size", Math.max(shown().length, 1)], ["fields", "start.time"], ["fields", "stop.exit_status"]];
+  const response = await fetch(`${path.replace(/live\/$/, "")}?${new URLSearchParams(wanted)}`);
+  if (response.ok) (await response.json()).results.forEach(told);
+}
 const again = () => {
   close?.();
   begun.clear();
@@ -30,7 +39,8 @@ const again = () => {
   const address = document.getElementById("results").querySelector("[data-follow-address]")?.dataset.followAddress;
   if (!address) return;
   const [path, query] = address.split("?");
-  close = follow(path, [...new URLSearchParams(query)], { run: told });
+  const filters = [...new URLSearchParams(query)];
+  close = follow(path, filters, { open: () => catchUp(path, filters), run: told });
 };
 news.querySelector("button").addEventListener("click", () => {
   htmx.ajax("GET", location.href, { target: "#results", select: "#results", swap: "outerHTML" });
@@ -56,8 +66,8 @@ const settle = () => {
   showPictures();
   offerArchive();
   const total = document.querySelector("[data-shown]");
-  const shown = document.querySelectorAll("#results tr[data-uid]").length;
-  if (total) total.textContent = shown ? `${shown} shown of ` : "";
+  const rows = shown().length;
+  if (total) total.textContent = rows ? `${rows} shown of ` : "";
 };
 // The filters may have changed since the page came.
 document.querySelector(".saved > form")?.addEventListener("submit", () => {

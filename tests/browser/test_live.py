@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.browser.conftest import PHONE, ROOT, Record, Visit, Visitor
 
@@ -229,6 +229,25 @@ def test_the_list_tells_of_new_runs_and_of_those_that_end(visit: Visit, record: 
     expect(alice.page.locator("#news")).to_be_hidden()
     run.stop()
     expect(row.locator(".chip")).to_have_text("complete")
+
+
+def test_what_happens_between_the_list_and_its_stream_is_told(visit: Visit, record: Record) -> None:
+    alice, run = visit("alice"), Taken(record, ["motor"], points=1)
+    begun: list[Taken] = []
+
+    def between(route: Route) -> None:
+        if not begun:
+            run.stop()
+            begun.append(Taken(record, ["motor"]))
+        route.continue_()
+
+    chip = alice.page.locator(f"tr[data-uid='{run.uid}'] .chip")
+    alice.open("/runs/")
+    expect(chip.or_(alice.page.locator("#news"))).to_be_visible()  # the service knows of it
+    alice.page.route("**/api/v1/headers/live/*", between)
+    alice.open("/runs/")
+    expect(chip).to_have_text("complete")
+    expect(alice.page.locator("#news")).to_contain_text("A new run has begun.")
 
 
 def test_the_newest_run_of_a_beamline_has_a_screen_of_its_own(visit: Visit, record: Record) -> None:

@@ -1,10 +1,13 @@
 """Runs that begin and end, as server-sent events."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from pytest_django import Settings
 
+from headers.catalogs import Catalog
 from live import following
 from policies.models import Membership
 from tests.conftest import Actor
@@ -115,3 +118,28 @@ def test_an_instance_that_serves_by_threads_is_asked_again_and_again(
 @pytest.mark.parametrize("parameters", ["after=x", "plan=scan", "catalog=none", "query={"])
 def test_wrong_parameters_are_told(live: LiveServer, recorder: Recorder, parameters: str) -> None:
     assert live.get(f"headers/live/?{parameters}").status == 400
+
+
+@pytest.fixture
+def third(catalogs: dict[str, Catalog], settings: Settings) -> Recorder:
+    """Of three catalogs, the third of which is called tes."""
+    hxn = catalogs["hxn"]
+    tes = replace(hxn, name="tes", metadata=f"{hxn.metadata}_tes", assets=f"{hxn.assets}_tes")
+    settings.CATALOGS = (*settings.CATALOGS, tes)
+    return Recorder(catalogs | {"tes": tes})
+
+
+def test_of_catalogs_with_few_or_none_among_the_newest_new_runs_are_told_and_no_old_ones(
+    third: Recorder, live: LiveServer
+) -> None:
+    for at in range(3):
+        third.run(catalog="hxn", time=EPOCH - 5000 - at)
+        third.run(catalog="tes", time=EPOCH - 5000 - at)
+    third.run(catalog="hxn", time=EPOCH + 30)
+    for at in range(60):
+        third.run(time=EPOCH + at)
+    time.sleep(0.4)
+    events = live.get("headers/live/").events()
+    for at, catalog in enumerate(("csx", "tes", "hxn", "tes")):
+        uid = told(third, catalog=catalog, time=EPOCH + 100 + at)
+        assert next(events).data["uid"] == uid
