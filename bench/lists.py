@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -33,6 +33,13 @@ from bench.servers import ROOT, mongo, postgresql, service, service_environment
 
 URL = "/api/v1/headers/"
 STAFF, MANY = "staff", "member-of-2500"
+CALLERS = {
+    "data admin": ADMIN,
+    "staff": STAFF,
+    "member": MEMBER,
+    "member of 2,500": MANY,
+    "anonymous": None,
+}
 PEOPLE = f"""
 from datetime import timedelta
 from django.utils import timezone
@@ -114,8 +121,8 @@ class Figures:
     only: str
 
     def rows(self) -> Iterator[Row]:
-        for name, client in self._callers.items():
-            for what, local, remote, target in self._questions(client):
+        for name in CALLERS:
+            for what, local, remote, target in self._questions(self._client(name)):
                 if self.only in f"{name}: {what}":
                     row = side_by_side(f"{name}: {what}", local, remote, 2, target, rounds=3)
                     print(row.name, round(row.service_ms), file=sys.stderr, flush=True)
@@ -123,11 +130,10 @@ class Figures:
         if self.only in "catch-up":
             yield self._catch_up()
 
-    @cached_property
-    def _callers(self) -> dict[str, Client]:
-        names = {"data admin": ADMIN, "staff": STAFF, "member": MEMBER, "member of 2,500": MANY}
-        clients = {what: Client(self.port, (name, PASSWORD)) for what, name in names.items()}
-        return clients | {"anonymous": Client(self.port)}
+    def _client(self, caller: str) -> Client:
+        """A new one, as the service ends connections on which nothing is asked for long."""
+        name = CALLERS[caller]
+        return Client(self.port, (name, PASSWORD) if name else None)
 
     def _questions(
         self, client: Client
@@ -186,7 +192,7 @@ class Figures:
 
     def _catch_up(self) -> Row:
         """Milliseconds of the first page behind 1,000 runs that are new."""
-        client = self._callers["data admin"]
+        client = self._client("data admin")
         page = Script(self.mongo, client.get_json(URL)["results"])
         taken = []
         for _ in range(3):

@@ -1,5 +1,6 @@
 """Slices of arrays: the same as numpy's, in pieces, and again where a connection breaks."""
 
+import gzip
 import threading
 import warnings
 from pathlib import Path
@@ -57,6 +58,24 @@ def test_every_slice_is_numpys(monkeypatch: pytest.MonkeyPatch, piece: int) -> N
         np.testing.assert_array_equal(np.asarray(array), SMALL)
         np.testing.assert_array_equal(np.asarray(list(array)), SMALL)
         np.testing.assert_array_equal(array[SMALL[:, 0, 0] > 50], SMALL[SMALL[:, 0, 0] > 50])
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">i4", "<f8", "|b1", "<c8", "<M8[ns]", "<U3"])
+@pytest.mark.parametrize("encoded", [False, True], ids=["as it is", "gzip"])
+def test_every_kind_of_value_arrives_encoded_or_not(dtype: str, encoded: bool) -> None:
+    kind = np.dtype(dtype)
+    values = np.frombuffer(np.arange(6 * kind.itemsize, dtype="u1") % 2, kind).reshape(3, 2)
+
+    def answer(asked: Asked) -> Answer:
+        given = array_answer(values, asked)
+        if not encoded or asked.method == "HEAD":
+            return given
+        headers = given.headers | {"Content-Encoding": "gzip"}
+        return Answer(given.status, gzip.compress(given.content), headers)
+
+    with serving(answer) as server:
+        read = _array(server.url)[...]
+    assert (read.dtype, read.tobytes()) == (kind, values.tobytes())
 
 
 def test_an_event_that_is_large_by_itself_is_cut_further(monkeypatch: pytest.MonkeyPatch) -> None:

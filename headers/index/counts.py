@@ -13,6 +13,8 @@ from headers.index.models import RunCount
 
 COUNTED_COLUMNS = ("plan_name", "exit_status", "owner")
 """counted at a path with a dot before, which no path of values begins with"""
+OF_ALL = ".*"
+"""begins the paths of counts over all proposals, which stand at the proposal of no name"""
 _COLUMNS = " ".join(
     f"UNION ALL SELECT '.{name}', source_id, {name}, proposal FROM run"  # noqa: S608
     for name in COUNTED_COLUMNS
@@ -25,10 +27,14 @@ WITH run AS (
     {_COLUMNS}
     UNION ALL SELECT found.path, run.source_id, found.value, proposal
     FROM run JOIN run_index_runvalue AS found ON found.run_id = run.id
+), each AS (
+    SELECT path, source_id, value, proposal, count(*) AS runs FROM counted
+    WHERE value IS NOT NULL GROUP BY path, source_id, value, proposal
 )
 INSERT INTO run_index_count (path, source_id, value, proposal, runs)
-SELECT path, source_id, value, proposal, %s * count(*) FROM counted
-WHERE value IS NOT NULL GROUP BY path, source_id, value, proposal
+SELECT path, source_id, value, proposal, %s * runs FROM each UNION ALL
+SELECT '{OF_ALL}' || path, source_id, value, '', %s * sum(runs) FROM each
+GROUP BY path, source_id, value
 ON CONFLICT (path, source_id, value, proposal)
 DO UPDATE SET runs = run_index_count.runs + excluded.runs
 """  # noqa: S608
@@ -53,7 +59,7 @@ def _change(runs: Sequence[int], sign: int) -> None:
         return
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
-            cursor.execute(_CHANGE.format(among="= ANY(%s)"), [list(runs), sign])
+            cursor.execute(_CHANGE.format(among="= ANY(%s)"), [list(runs), sign, sign])
         else:
             among = "IN (SELECT value FROM json_each(%s))"
-            cursor.execute(_CHANGE.format(among=among), [json.dumps(list(runs)), sign])
+            cursor.execute(_CHANGE.format(among=among), [json.dumps(list(runs)), sign, sign])

@@ -18,7 +18,7 @@ from django.db import connection
 from django.db.models import Count, Exists, F, Func, OuterRef, Q, QuerySet, Sum
 
 from headers.catalogs import Catalog
-from headers.index.counts import COUNTED_COLUMNS
+from headers.index.counts import COUNTED_COLUMNS, OF_ALL
 from headers.index.models import IndexedRun, RunCount, RunValue
 from headers.index.rows import facet_paths, indexable_text
 from headers.index.rule import Proposals, proposals_of, readable
@@ -209,7 +209,7 @@ class Listing:
         if counted is None:
             return sum(rows.count() for rows in self._parts_of(wanted))
         return sum(
-            _counts(part, wanted, *counted).aggregate(sum=Sum("runs"))["sum"] or 0
+            _totals(part, wanted, *counted).aggregate(sum=Sum("runs"))["sum"] or 0
             for part in self.parts
         )
 
@@ -223,11 +223,13 @@ class Listing:
         counts = ValueCounts(every)
         counted = _counted(wanted)
         for part, rows in zip(self.parts, self._parts_of(wanted), strict=True):
-            if counted is not None and path in ("catalog", "proposal"):
+            if counted is not None and path == "proposal":
                 counts.add(_summed(_counts(part, wanted, *counted), path))
+            elif counted is not None and path == "catalog":
+                counts.add(_summed(_totals(part, wanted, *counted), path))
             elif counted == EVERY_RUN and path != "scan_id" and not _few_proposals(part):
                 counted_at = f".{path}" if path in COUNTED_COLUMNS else path
-                counts.add(_summed(_counts(part, wanted, counted_at), path))
+                counts.add(_summed(_totals(part, wanted, counted_at), path))
             else:
                 counts.add(_facet(rows, path))
         return counts.most_frequent()
@@ -472,8 +474,9 @@ def _entries(rows: "QuerySet[IndexedRun]", ordering: str) -> list[Entry]:
 def _facet(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]:
     if path in COLUMNS:
         return _shown(path, _grouped(rows, path, Count("*")))
-    values = RunValue.objects.filter(path=path, run__in=rows.order_by().values("pk"))
-    return _shown(path, _grouped(values, "value", Count("*")))
+    # From the rows to their values: there are fewer rows than values at the path.
+    values = rows.alias(at=Unindexed("runvalue__path")).filter(at=path)
+    return _shown(path, _grouped(values, "runvalue__value", Count("*")))
 
 
 def _summed(counts: "QuerySet[RunCount]", path: str) -> Iterator[tuple[Any, int]]:
@@ -522,6 +525,13 @@ def _counts(part: SourceGroup, wanted: Wanted, *counted: str) -> "QuerySet[RunCo
         proposals &= Proposals(frozenset({wanted.proposal}))
     found = dict(zip(("path", "value"), counted, strict=False))
     return RunCount.objects.filter(proposals.q(), source__in=part.sources, **found)
+
+
+def _totals(part: SourceGroup, wanted: Wanted, path: str, *value: str) -> "QuerySet[RunCount]":
+    """The same, but for the proposal: where all may be read, from fewer counts."""
+    if wanted.proposal is None and part.proposals == EVERY_PROPOSAL:
+        path = f"{OF_ALL}{path}"
+    return _counts(part, wanted, path, *value)
 
 
 def holding(uid: str, catalogs: Sequence[Catalog], access: Access) -> list[Catalog]:

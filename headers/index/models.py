@@ -130,7 +130,9 @@ class RunCount(models.Model):
     """
 
     pk = models.CompositePrimaryKey("path", "source", "value", "proposal")
-    path = models.TextField(help_text="of values; of a column: .name; empty: every run")
+    path = models.TextField(
+        help_text="of values; of a column: .name; empty: every run; over all proposals: .* before"
+    )
     source = models.ForeignKey(Source, on_delete=models.DO_NOTHING, db_index=False)
     value = models.TextField(help_text="as in RunValue, or in the column; empty for every run")
     proposal = models.TextField(help_text="as in IndexedRun")

@@ -15,7 +15,7 @@ from headers.selection import texts_of
 from policies.rule.proposal_paths import INT64
 
 Doc = Mapping[str, Any]
-FORMAT = 3
+FORMAT = 4
 """to be raised when rows of the same documents change"""
 MAX_TEXT = 500
 """characters; longer values are no names and are not indexed"""

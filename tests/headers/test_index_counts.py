@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from headers.index import listing
-from headers.index.counts import COUNTED_COLUMNS
+from headers.index.counts import COUNTED_COLUMNS, OF_ALL
 from headers.index.listing import Wanted
 from headers.index.models import IndexedRun, RunCount, RunValue
 from headers.index.overrides import follow_overrides
@@ -36,7 +36,9 @@ def counted() -> Counts:
         where = run.source_id, run.proposal
         pairs = [("", ""), *((f".{name}", getattr(run, name)) for name in COUNTED_COLUMNS)]
         pairs += RunValue.objects.filter(run=run).values_list("path", "value")
-        found.update((path, where[0], v, where[1]) for path, v in pairs if v is not None)
+        for path, v in pairs:
+            if v is not None:
+                found.update([(path, where[0], v, where[1]), (OF_ALL + path, where[0], v, "")])
     return found
 
 

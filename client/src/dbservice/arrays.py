@@ -11,7 +11,6 @@ from dbservice.errors import BrokerError, MissingExtra
 from dbservice.wire import BYTES, Request, Steps, exchange, together
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 PIECE = 16 * 2**20
@@ -152,17 +151,24 @@ def read(
 
 
 def _into(target: NDArray[Any], path: str, whole: Extent, part: Sequence[Axis]) -> Steps[None]:
-    target[...] = yield from _piece(path, whole, part, target.shape)
-
-
-def _piece(path: str, whole: Extent, part: Sequence[Axis], shape: tuple[int, ...]) -> Steps[Any]:
     params = {"format": "octet-stream", "slice": slice_text(part)}
-    response = yield from exchange(Request("GET", path, params, accept=BYTES, kept="disk"))
+    into = _bytes_of(target)
+    response = yield from exchange(
+        Request("GET", path, params, accept=BYTES, kept="disk", into=into)
+    )
     came = _extent(response.headers)
-    if came.shape != shape or came.dtype != whole.dtype:
+    if came.shape != target.shape or came.dtype != whole.dtype:
         raise BrokerError(
-            f"The array is {came.dtype} {list(came.shape)} now and not {whole.dtype} {list(shape)}:"
-            " it grows, or was written anew. Read it again."
+            f"The array is {came.dtype} {list(came.shape)} now and not {whole.dtype}"
+            f" {list(target.shape)}: it grows, or was written anew. Read it again."
         )
-    data: NDArray[np.generic] = numpy().frombuffer(response.content, came.dtype).reshape(shape)
-    return data
+    if response.content is not into:
+        values: NDArray[Any] = numpy().frombuffer(response.content, came.dtype)
+        target[...] = values.reshape(target.shape)
+
+
+def _bytes_of(target: NDArray[Any]) -> memoryview | None:
+    """The memory of an array, where it is one piece."""
+    if not target.flags.c_contiguous:
+        return None
+    return target.reshape(-1).view("u1").data

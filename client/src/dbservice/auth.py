@@ -193,7 +193,7 @@ class Auth:
             password = _answer(getpass.getpass, f"Password of {username}: ")
         _warn_of_plain_text(self.server)
         response = self._post("auth/token/", {"username": username, "password": password})
-        if response.status == 401 and b"auth/device/" in response.content:
+        if response.status == 401 and b"auth/device/" in bytes(response.content):
             return self._sign_in_by_browser()  # a second factor is needed
         return _content(response)
 
@@ -224,7 +224,7 @@ class Auth:
 
 def _content(response: Response) -> dict[str, Any]:
     if response.status >= 400:
-        error = error_of(response.status, response.headers, response.content)
+        error = error_of(response.status, response.headers, bytes(response.content))
         if "error_description" in error.about:
             raise SignInNeeded(str(error.about["error_description"]), response.status)
         raise error

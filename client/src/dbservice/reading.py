@@ -113,4 +113,5 @@ def picture(
     place = [] if frame is None or len(whole.shape) < 3 else [str(frame), *["0"] * inner]
     params["slice"] = ",".join(place)
     request = Request("GET", array_path(stream, field), params, accept="image/png")
-    return (yield from exchange(request)).content
+    response = yield from exchange(request)
+    return bytes(response.content)

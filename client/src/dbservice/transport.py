@@ -59,10 +59,31 @@ def _lost(error: httpx.RequestError, request: Request) -> ConnectionLost:
     return ConnectionLost(text)
 
 
-def _metered(chunk: bytes, request: Request) -> bytes:
-    if request.meter is not None:
-        request.meter(len(chunk))
-    return chunk
+class _Content:
+    """What comes of an answer: in its place if it has one, for which large ones are not copied."""
+
+    def __init__(self, response: httpx.Response, request: Request) -> None:
+        self._meter = request.meter
+        self._chunks: list[bytes] = []
+        self._came = 0
+        self._into = request.into
+        plain = response.status_code == 200 and "content-encoding" not in response.headers
+        length = None if self._into is None else str(len(self._into))
+        if not plain or response.headers.get("content-length") != length:
+            self._into = None
+
+    def add(self, chunk: bytes) -> None:
+        if self._meter is not None:
+            self._meter(len(chunk))
+        if self._into is None:
+            self._chunks.append(chunk)
+        else:
+            self._into[self._came : self._came + len(chunk)] = chunk
+        self._came += len(chunk)
+
+    @property
+    def whole(self) -> bytes | memoryview:
+        return b"".join(self._chunks) if self._into is None else self._into
 
 
 class Transport:
@@ -84,13 +105,15 @@ class Transport:
             if request.opened and response.status_code < 400:
                 chunks = _chunks(response, request)
                 return Response(response.status_code, _headers(response), chunks=chunks)
+            content = _Content(response, request)
             try:
-                content = b"".join(_metered(chunk, request) for chunk in response.iter_bytes())
+                for chunk in response.iter_bytes():
+                    content.add(chunk)
             finally:
                 response.close()
         except httpx.RequestError as error:
             raise _lost(error, request) from error
-        return Response(response.status_code, _headers(response), content)
+        return Response(response.status_code, _headers(response), content.whole)
 
     def close(self) -> None:
         self._client.close()
@@ -124,14 +147,15 @@ class AsyncTransport:
             if request.opened and response.status_code < 400:
                 chunks = _async_chunks(response, request)
                 return Response(response.status_code, _headers(response), chunks=chunks)
+            content = _Content(response, request)
             try:
-                pieces = [_metered(chunk, request) async for chunk in response.aiter_bytes()]
-                content = b"".join(pieces)
+                async for chunk in response.aiter_bytes():
+                    content.add(chunk)
             finally:
                 await response.aclose()
         except httpx.RequestError as error:
             raise _lost(error, request) from error
-        return Response(response.status_code, _headers(response), content)
+        return Response(response.status_code, _headers(response), content.whole)
 
     async def close(self) -> None:
         await self._client.aclose()

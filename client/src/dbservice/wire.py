@@ -54,6 +54,8 @@ class Request:
     """seconds without a byte until the connection counts as lost, where they are special"""
     meter: Meter | None = field(default=None, compare=False)
     """called with each number of bytes that came"""
+    into: memoryview | None = field(default=None, compare=False)
+    """where content of just that length goes; it is the answer's `content` then"""
 
     @property
     def repeatable(self) -> bool:
@@ -82,12 +84,12 @@ class Response:
 
     status: int
     headers: Mapping[str, str]
-    content: bytes = b""
+    content: bytes | memoryview = b""
     chunks: Any = None
 
     def json(self) -> Any:
         try:
-            return json.loads(self.content)
+            return json.loads(bytes(self.content))
         except ValueError:
             kind = self.headers.get("content-type", "something")
             raise BrokerError(f"This is no Data Broker Service: it answers with {kind}.") from None
@@ -179,7 +181,7 @@ def _answered(request: Request) -> Steps[Response]:
         if wait is None:
             break
         yield Sleep(wait)
-    raise error_of(response.status, response.headers, response.content)
+    raise error_of(response.status, response.headers, bytes(response.content))
 
 
 def _wait(request: Request, response: Response, attempt: int) -> float | None:

@@ -49,7 +49,8 @@ class Migration(migrations.Migration):
                         (
                             "path",
                             models.TextField(
-                                help_text="of values; of a column: .name; empty: every run"
+                                help_text="of values; of a column: .name; empty: every run;"
+                                " over all proposals: .* before"
                             ),
                         ),
                         (
