@@ -7,7 +7,7 @@ and what it answers in the end is taken by the next who catches up. One that fai
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TypeVar
@@ -19,7 +19,7 @@ from django.db.models import Q
 from headers.catalogs import EMBEDDED, Catalog
 from headers.index.models import Source, Turn
 from headers.index.repositories import Documents, News
-from headers.index.rows import Row, fingerprint
+from headers.index.rows import Ending, Row, fingerprint
 from headers.index.store import (
     add_rows,
     known_documents,
@@ -42,6 +42,9 @@ LATE_SECONDS = 6.0
 """a catalog that has not told by then does not answer"""
 FILL_SECONDS = 0.5
 """so long a list works at a first fill that is not done; the commands do it at one go"""
+WRITTEN_AT_ONCE, WORDS_AT_ONCE = 5000, 500_000
+"""runs, and words of them, of one transaction of a first fill that has all the time"""
+Rows = list[tuple[Row, Ending]]
 _threads = ThreadPoolExecutor(max_workers=32, thread_name_prefix="index")
 
 
@@ -156,7 +159,8 @@ def fill(
 ) -> None:
     """The first fill, from where it stands, newest first, until it is done or time is over."""
     limit = None if deadline is None else query_milliseconds()
-    for rows in Documents(catalog).batches(source.filled_to, limit):
+    batches = Documents(catalog).batches(source.filled_to, limit)
+    for rows in batches if deadline is not None else _read_ahead(_joined(batches)):
         added = add_rows(source, rows)
         _reached(source, [row for row, _ in rows])
         progress(added)
@@ -164,6 +168,28 @@ def fill(
             return
     source.filled = True
     source.save(update_fields=["filled"])
+
+
+def _joined(batches: Iterable[Rows]) -> Iterator[Rows]:
+    """Larger ones: the more runs are written at once, the less each of them costs."""
+    waiting: Rows = []
+    for rows in batches:
+        waiting += rows
+        words = sum(len(row.words) for row, _ in waiting)
+        if len(waiting) >= WRITTEN_AT_ONCE or words >= WORDS_AT_ONCE:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting
+
+
+def _read_ahead(batches: Iterator[Rows]) -> Iterator[Rows]:
+    """The same, of which the next one is read while one is written."""
+    with ThreadPoolExecutor(1, "fill") as reader:
+        following = reader.submit(next, batches, None)
+        while (rows := following.result()) is not None:
+            following = reader.submit(next, batches, None)
+            yield rows
 
 
 def verify(source: Source, catalog: Catalog, part: int = 1000) -> tuple[int, int]:
