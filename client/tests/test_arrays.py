@@ -80,6 +80,7 @@ def test_every_kind_of_value_arrives_encoded_or_not(dtype: str, encoded: bool) -
 
 def test_an_event_that_is_large_by_itself_is_cut_further(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrays, "PIECE", 1000)
+    monkeypatch.setattr(arrays, "CHUNK", 1000)
     stack = np.arange(2 * 30 * 20 * 10, dtype="<u2").reshape(2, 30, 20, 10)
     with serving(lambda asked: array_answer(stack, asked)) as server:
         array = _array(server.url)

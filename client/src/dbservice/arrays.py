@@ -13,8 +13,10 @@ from dbservice.wire import BYTES, Request, Steps, exchange, together
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PIECE = 16 * 2**20
+PIECE = 32 * 2**20
 """bytes of one request"""
+CHUNK = 16 * 2**20
+"""bytes of one chunk of a lazy array"""
 Axis = int | range
 
 
@@ -121,12 +123,12 @@ def pieces(axes: Sequence[Axis], itemsize: int) -> list[tuple[Place, list[Axis]]
 
 
 def chunks(shape: Sequence[int], itemsize: int) -> tuple[int, ...]:
-    """The shape of parts of about a piece, whole frames where they are not larger."""
+    """The shape of parts of about a chunk, whole frames where they are not larger."""
     chosen: list[int] = []
     for place, length in enumerate(shape):
         row = max(1, math.prod(shape[place + 1 :]) * itemsize)
-        chosen.append(max(1, min(length, PIECE // row)))
-        if row <= PIECE:
+        chosen.append(max(1, min(length, CHUNK // row)))
+        if row <= CHUNK:
             return (*chosen, *shape[place + 1 :])
     return tuple(chosen)
 

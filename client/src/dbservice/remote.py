@@ -61,7 +61,7 @@ class Array:
         return self.shape[0]
 
     def __getitem__(self, index: object) -> Any:
-        """As numpy; numbers and slices are read alone, in pieces of 16 MB, four at a time."""
+        """As numpy; numbers and slices are read alone, in pieces of 32 MB, four at a time."""
         try:
             axes = arrays.axes_of(index, self.shape)
         except TypeError:
@@ -76,7 +76,7 @@ class Array:
     def __iter__(self) -> Iterator[Any]:
         """Event by event, read some at a time."""
         row = max(1, self.nbytes // max(1, len(self)))
-        step = max(1, 4 * arrays.PIECE // row)
+        step = max(1, 4 * arrays.CHUNK // row)
         for begin in range(0, len(self), step):
             yield from self[begin : begin + step]
 
