@@ -9,14 +9,35 @@ from rest_framework import serializers
 from broker_site.parameters import Parameters, Texts
 
 
-class ViewState(Parameters):
-    """Of the curves of a run; a page or a part of one that has more in its address adds it here."""
+def _numbers(least: int, most: int) -> serializers.RegexField:
+    """So many numbers, with commas between."""
+    number = "[-+.0-9eE]{1,40}"
+    return serializers.RegexField(
+        f"^{number}(,{number}){{{least - 1},{most - 1}}}$", required=False
+    )
 
-    repeatable: tuple[str, ...] = ("y", "expr")
+
+class ViewState(Parameters):
+    """Of the curves and frames of a run; a page that has more in its address adds it."""
+
+    repeatable: tuple[str, ...] = ("y", "expr", "image")
     stream = serializers.CharField(required=False, max_length=500, help_text="the rest is about it")
     x = serializers.CharField(required=False, max_length=500)
     y = Texts(serializers.CharField(max_length=500), required=False, max_length=100)
     expr = Texts(serializers.CharField(max_length=300), required=False, max_length=8)
     scale = serializers.ChoiceField(("log",), required=False)
     time = serializers.ChoiceField(("seconds",), required=False)
-    zoom = serializers.RegexField(r"^[-+.0-9eE]{1,40},[-+.0-9eE]{1,40}$", required=False)
+    zoom = _numbers(2, 2)
+    image = Texts(
+        serializers.CharField(max_length=500),
+        required=False,
+        max_length=2,
+        help_text="stream and field of the frames that the rest is about",
+    )
+    frame = _numbers(1, 2)
+    cmap = serializers.CharField(required=False, max_length=40)
+    contrast = serializers.CharField(required=False, max_length=40)
+    limits = _numbers(2, 2)
+    mask = _numbers(1, 1)
+    region = _numbers(4, 4)
+    view = _numbers(4, 4)

@@ -51,6 +51,11 @@ COLOURS = {
     "gray": "000000 202020 404040 606060 808080 9f9f9f bfbfbf dfdfdf ffffff",
     "viridis": "440154 472d7b 3b528b 2c728e 21918c 28ae80 5ec962 addc30 fde725",
     "inferno": "000004 210c4a 57106e 8a226a bc3754 e45a31 f98e09 f9cb35 fcffa4",
+    "magma": "000004 1d1147 51127c 832681 b73779 e75263 fc8961 fec488 fcfdbf",
+    "cividis": "00224e 1a386f 434e6c 61656f 7d7c78 9b9476 bcae6c dec958 fee838",
+    "gray_r": "ffffff dfdfdf bfbfbf 9f9f9f 808080 606060 404040 202020 000000",
+    "vik": "001261 034481 307da6 94bed2 ece5e0 dbaa8d c27041 912d06 590008",
+    "berlin": "9eb0ff 519fd3 286886 14303e 190c09 411201 7d341e be6f63 ffadad",
 }
 
 

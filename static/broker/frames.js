@@ -1,4 +1,5 @@
 // Arrays in a picture: detector frames one at a time, or a field of one axis over all events.
+import { chosen } from "./address.js";
 import { make, visible } from "./dom.js";
 import { lazily } from "./lazily.js";
 import "./viewer.css";
@@ -14,6 +15,8 @@ export class Frames extends lazily(viewer("Frames")) {
     super(root, streamUrl, field, ...rest);
     this.field = field;
     root.id ||= `frames-${made += 1}`;
+    const [stream, name] = chosen("image");
+    if (name === field && root.closest("#run [data-stream]")?.dataset.stream === stream) root.scrollIntoView();
     const section = root.closest("[data-stream]");
     section?.addEventListener("event-chosen", ({ detail }) => this.lead(section, detail.event));
   }

@@ -418,6 +418,49 @@ def test_frames_are_played_one_after_the_other_with_the_same_limits(look_at: Loo
     ]
 
 
+def test_a_copied_address_shows_the_same_frame_in_the_same_way(look_at: LookAt) -> None:
+    alice, viewer = look_at(COUNTS)
+    assert urlsplit(alice.page.url).query == ""  # nothing was chosen yet
+    viewer.get_by_role("slider", name="Event").fill("4")
+    alice.page.locator(f"{VIEWER}[data-frame='3']").wait_for()
+    choose(viewer, Colours="vik, diverging", Scale="log", From="20", to="900", Mask_above="950")
+    use(viewer, "Region")
+    drag(viewer, (10, 5), (19, 14))
+    viewer.get_by_role("button", name="Closer").click()
+    alice.page.wait_for_url("**view=*")
+    asked = parse_qs(urlsplit(alice.page.url).query)
+    assert asked["image"] == ["primary", "image"]
+    assert (asked["frame"], asked["limits"], asked["mask"]) == (["4"], ["20,900"], ["950"])
+    assert asked["region"] == ["10,20,5,15"]
+    png = viewer.get_by_role("link", name="png")
+    look = parse_qs(urlsplit(str(png.get_attribute("href"))).query)
+    expected = {"cmap": ["vik"], "min": ["20"], "max": ["900"], "log": ["true"]}
+    assert {name: look[name] for name in expected} == expected
+    before = shown(viewer)
+    alice.page.reload()
+    alice.page.locator(f"{VIEWER}[data-frame='3']").wait_for()
+    expect(viewer).to_be_in_viewport()
+    expect(viewer.locator(".region-fields, .side")).to_contain_text("mean")
+    assert shown(viewer) == before
+    assert urlsplit(alice.page.url).query.count("image=") == 2
+    choose(viewer, Scale="square root")
+    expect(png).to_be_hidden()  # the service draws no such scale
+
+
+def shown(viewer: Locator) -> dict[str, Any]:
+    """How the frame is drawn, and what is told of the region."""
+    looks: dict[str, Any] = viewer.evaluate(
+        """(viewer) => {
+          const {low, high, scale, map, view} =
+            [...viewer.querySelectorAll('*')].find(one => one.plotted?.view).plotted;
+          const round = (values) => values.map(value => +value.toPrecision(5));
+          return {low, high, scale, map, x: round(view.x), y: round(view.y),
+            marks: viewer.querySelectorAll('svg.marks rect').length};
+        }"""
+    )
+    return looks
+
+
 def test_a_contact_sheet_is_one_request_and_leads_to_frames(look_at: LookAt) -> None:
     alice, viewer = look_at(DETAILED)
     alice.requests.clear()

@@ -3,6 +3,7 @@ import { arrayUrl, getArray, getShape } from "../data.js";
 import { checkbox, labelled, make, select, visible } from "../dom.js";
 import { Picture } from "../image.js";
 import { Axis } from "./axis.js";
+import { keep, keptOf } from "./kept.js";
 import { Layer } from "./layer.js";
 import { onChosen, tellShown } from "./linking.js";
 import { AllEvents } from "./overall.js";
@@ -16,6 +17,8 @@ const PAUSE = 80; // ms that a slider must rest before its frame is fetched
 const REST = 250; // ms that a view must rest before its detail is fetched, and a region before it is measured
 const RATES = [1, 2, 5, 10];
 const COLOURED = ["colours", "red", "green", "blue"];
+const USED = ["input", "change", "click", "pointerup", "touchend", "wheel", "keyup"];
+const PNG_MAPS = { "gray, inverted": "gray_r", "vik, diverging": "vik", "berlin, diverging": "berlin" };
 
 export class Frames {
   /** isOpen: events are still to come, and the newest one is shown until another one is chosen. */
@@ -38,7 +41,31 @@ export class Frames {
     this.picture.fields.root.after(this.overall.root);
     this.sheet = new Sheet(this, (event) => this.go(event));
     below.append(this.sheet.root);
-    onChosen(root, (event) => this.go(event));
+    onChosen(root, (event) => { this.go(event); this.used(); });
+    this.kept = keptOf(root, field);
+    if (this.kept) this.restore(this.kept);
+    for (const name of USED) root.addEventListener(name, () => this.used(), { passive: true });
+  }
+
+  // -- the address -------------------------------------------------------------------------------
+
+  restore({ frame, cmap, contrast, limits, mask }) {
+    this.newest.checked = false;
+    this.frame.to(frame[0]);
+    const { picture } = this;
+    [picture.map.value, picture.scale.value, picture.mask.value] = [cmap, contrast, mask ?? ""];
+    if (limits) [picture.low.value, picture.high.value] = limits;
+    picture.manual = Boolean(limits);
+  }
+
+  /** What was chosen goes into the address when the hands rest. */
+  used() {
+    clearTimeout(this.keeping);
+    this.keeping = setTimeout(() => {
+      if (this.playing || this.root.dataset.state !== "drawn") return;
+      this.nameFiles();
+      keep(this.root, this.field, [this.frame, ...(this.inner ? [this.inner] : [])].map((slider) => slider.index() + 1), this.picture);
+    }, REST);
   }
 
   // -- controls ----------------------------------------------------------------------------------
@@ -178,9 +205,17 @@ export class Frames {
 
   nameFiles() {
     for (const file of this.files) {
-      file.href = arrayUrl(this.streamUrl, this.field, this.slice(":", ":"), file.textContent);
-      file.hidden = this.inColours && file.textContent !== "npy";
+      const format = file.textContent;
+      file.href = arrayUrl(this.streamUrl, this.field, this.slice(":", ":"), format, format === "png" ? this.pngLook() : {});
+      file.hidden = (this.inColours && format !== "npy") || (format === "png" && !["linear", "log"].includes(this.picture.scale.value));
     }
+  }
+
+  /** The service's picture in the colours of this one. */
+  pngLook() {
+    const { map, scale, low, high } = this.picture;
+    const limits = this.root.dataset.state === "drawn" ? { min: low.value, max: high.value } : {};
+    return { cmap: PNG_MAPS[map.value] ?? map.value, ...limits, ...(scale.value === "log" ? { log: true } : {}) };
   }
 
   get inColours() {
@@ -201,10 +236,20 @@ export class Frames {
     this.root.dataset.state = "drawn";
     this.root.dataset.frame = this.frame.index();
     if (isCoarse) return;
+    this.nameFiles();
+    this.restorePlaces();
     tellShown(this.root, this.frame.index(), this.field);
     this.overall.mark(this.frame.index());
     this.sheet.mark(this.frame.index());
     if (!this.picture.figure.isWhole) this.viewed();
+  }
+
+  /** Once there is a picture for them. */
+  restorePlaces() {
+    const { region, view } = this.kept ?? {};
+    this.kept = null;
+    if (region) this.picture.choose(region);
+    if (view) this.picture.figure.see(view);
   }
 
   /** Of what is looked at closer, as much as there are pixels on the screen. */
@@ -246,6 +291,7 @@ export class Frames {
     if (this.lead === 1 && plain[0] > 1) {
       this.inner = this.slider(plain[0], "Frame");
       this.frame.row.after(this.inner.row);
+      if (this.kept?.frame[1]) this.inner.to(this.kept.frame[1]);
     }
     if (isColoured) {
       this.channel = select(COLOURED.map((name) => [name, name]), "colours");
