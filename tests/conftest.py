@@ -31,6 +31,7 @@ from rest_framework.test import APIClient
 from demo.embedded_mongo import embedded_mongo
 from headers.catalogs import Catalog
 from headers.index import catch_up
+from headers.index.catch_up import pace
 from headers.mongo import database, resting
 from policies import append_only, audit
 from policies.models import Beamline, Membership, Proposal, User
@@ -101,6 +102,7 @@ def _indexed(mongo_uri: str) -> None:
 def catalogs(_indexed: None) -> dict[str, Catalog]:
     """The two catalogs of the tests, csx and hxn, empty."""
     resting.clear()
+    pace.forget()
     for catalog in settings.CATALOGS:
         for uri in {catalog.metadata, catalog.assets}:
             for name in COLLECTIONS:

@@ -38,6 +38,8 @@ SECONDS_BETWEEN = 1.0
 """at most so often, over all threads and processes, a list catches up before it answers"""
 WAIT_SECONDS = 1.0
 """so long a list waits for catalogs to tell what is new"""
+BRISK_SECONDS = 0.25
+"""no list waits for a catalog that took longer the last two times: the next one has what it told"""
 LATE_SECONDS = 6.0
 """a catalog that has not told by then does not answer"""
 FILL_SECONDS = 0.5
@@ -229,6 +231,23 @@ class _Busy:
         return time.monotonic() - self._since.get(name, time.monotonic()) > LATE_SECONDS
 
 
+class _Pace:
+    """How long catalogs took to answer, the last two times."""
+
+    def __init__(self) -> None:
+        self._took: dict[str, tuple[float, float]] = {}
+
+    def note(self, name: str, seconds: float) -> None:
+        self._took[name] = (self._took.get(name, (0.0, 0.0))[1], seconds)
+
+    def is_brisk(self, name: str) -> bool:
+        return min(self._took.get(name, (0.0, 0.0))) <= BRISK_SECONDS
+
+    def forget(self) -> None:
+        self._took.clear()
+
+
+pace = _Pace()
 _busy = _Busy()
 _late_news: dict[int, Future[News]] = {}
 _late_newest: dict[int, Future[News]] = {}
@@ -245,7 +264,7 @@ def ask(
 
     Side by side. A catalog that is slow, or that somebody in this process waits for already, is
     left out of both, until it is so for LATE_SECONDS. Its answer is kept in `late` for who asks
-    next.
+    next; where there is such a place, who is known to be slow is not waited for.
     """
     futures: dict[int, Future[Answer]] = {}
     for key in sources:
@@ -253,8 +272,13 @@ def ask(
         if late is not None and (kept := late.pop(key, None)):
             futures[key] = kept
         elif _busy.enter(catalog.name):
-            futures[key] = _threads.submit(_asked, key, catalog, question)
-    wait(futures.values(), timeout=WAIT_SECONDS)
+            futures[key] = _threads.submit(_asked, key, catalog, question, late is not None)
+    waited = {
+        key: future
+        for key, future in futures.items()
+        if late is None or pace.is_brisk(index.catalogs[key].name)
+    }
+    wait(waited.values(), timeout=WAIT_SECONDS)
     answers: dict[int, Answer] = {}
     failed = {key for key in sources if _busy.for_long(index.catalogs[key].name)}
     for key, future in futures.items():
@@ -269,10 +293,15 @@ def ask(
     return answers, failed - answers.keys()
 
 
-def _asked(key: int, catalog: Catalog, question: Callable[[int, Documents], Answer]) -> Answer:
+def _asked(
+    key: int, catalog: Catalog, question: Callable[[int, Documents], Answer], timed: bool
+) -> Answer:
+    begun = time.monotonic()
     try:
         return question(key, Documents(catalog))
     finally:
+        if timed:
+            pace.note(catalog.name, time.monotonic() - begun)
         _busy.leave(catalog.name)
 
 

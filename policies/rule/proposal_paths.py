@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from functools import lru_cache
 from importlib import import_module
 from itertools import product
 from typing import Any
@@ -24,6 +25,7 @@ from policies.rule.conditions import All, AnyOf, Condition, Document, Filter, No
 sre: Any = import_module("re._constants")
 sre_parser: Any = import_module("re._parser")
 
+KEPT = 32
 MAX_LITERALS = 64
 NO_SCALARS = (list, bool, Code, Mapping)
 INT64 = range(-(2**63), 2**63)
@@ -85,18 +87,9 @@ class ProposalPath:
             return value or None
         return number_text(value) if isinstance(value, int | float | Decimal128) else None
 
-    def values(self, proposals: Iterable[str]) -> list[str | int]:
+    def values(self, proposals: frozenset[str]) -> list[str | int]:
         """Every stored value that names one of the proposals here, sorted."""
-        if self._regex is None:
-            return list(_plain_values(sorted(proposals)))
-        return sorted(
-            text
-            for proposal in proposals
-            for before, after in self._around
-            if proposal
-            and (match := self._regex.fullmatch(text := before + proposal + after))
-            and match.group(1) == proposal
-        )
+        return list(_values(self, proposals))
 
     def only_scalars(self) -> Filter:
         names = self.path.split(".")
@@ -160,6 +153,23 @@ class ProposalPaths:
                 for index, place in enumerate(self.places if proposals else ())
             )
         )
+
+
+@lru_cache(KEPT)
+def _values(place: ProposalPath, proposals: frozenset[str]) -> tuple[str | int, ...]:
+    """Kept, because many catalogs name thousands of proposals in the same way."""
+    if place._regex is None:
+        return tuple(_plain_values(sorted(proposals)))
+    return tuple(
+        sorted(
+            text
+            for proposal in proposals
+            for before, after in place._around
+            if proposal
+            and (match := place._regex.fullmatch(text := before + proposal + after))
+            and match.group(1) == proposal
+        )
+    )
 
 
 def _plain_values(proposals: Iterable[str]) -> Iterator[str | int]:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import wait
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -164,6 +165,33 @@ def test_a_slow_catalog_is_listed_as_it_is_known_until_it_has_answered(
     monkeypatch.setattr(Documents, "news", None)
     index = fresh()
     assert (index.unavailable, listed(index)) == ([], [new, known])
+
+
+def test_no_list_waits_for_a_catalog_that_has_been_slow(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    news, may_answer = Documents.news, threading.Event()
+    monkeypatch.setattr(catching, "WAIT_SECONDS", 60.0)
+    monkeypatch.setattr(catching, "BRISK_SECONDS", 0.0)
+    known = recorder.run()
+    assert listed(fresh()) == [known]  # two questions, each of which takes longer than no time
+
+    def slow(self: Documents, *args: Any) -> Any:
+        may_answer.wait(20)
+        return news(self, *args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Documents, "news", slow)
+        new = recorder.run()
+        try:
+            assert listed(fresh()) == [known]
+        finally:
+            may_answer.set()
+        wait(list(catching._late_news.values()), 20)
+        assert listed(fresh()) == [new, known]
+    monkeypatch.setattr(catching, "BRISK_SECONDS", 60.0)
+    newest = recorder.run()
+    assert listed(fresh()) == [newest, new, known]
 
 
 def test_what_is_known_is_listed_while_nothing_can_be_written(
