@@ -127,7 +127,7 @@ class Figures:
                     row = side_by_side(f"{name}: {what}", local, remote, 2, target, rounds=3)
                     print(row.name, round(row.service_ms), file=sys.stderr, flush=True)
                     yield row
-        if self.only in "catch-up":
+        if self.only in "until 1,000 new runs are listed":
             yield self._catch_up()
 
     def _client(self, caller: str) -> Client:
@@ -191,20 +191,23 @@ class Figures:
         ][:50]
 
     def _catch_up(self) -> Row:
-        """Milliseconds of the first page behind 1,000 runs that are new."""
+        """Milliseconds until the list has 1,000 runs that are new."""
         client = self._client("data admin")
-        page = Script(self.mongo, client.get_json(URL)["results"])
+        page = client.get_json(URL)["results"]
         taken = []
         for _ in range(3):
+            newest = page[0]["uid"]
             index.insert_more(self.mongo, self.runs, self.catalogs, 1000)
             time.sleep(1.5)
             begun = time.perf_counter()
-            client.get(URL)
+            while page[0]["uid"] == newest:
+                page = client.get_json(URL)["results"]
             taken.append((time.perf_counter() - begun) * 1000)
+        script = Script(self.mongo, page)
         begun = time.perf_counter()
-        page.read()
+        script.read()
         local = (time.perf_counter() - begun) * 1000
-        return Row("catch-up with 1,000 new runs, and a page", local, max(taken), "≤ 1,000 ms")
+        return Row("until 1,000 new runs are listed", local, max(taken), "≤ 1,000 ms")
 
 
 def _path(address: str) -> str:

@@ -29,13 +29,13 @@ WITH run AS (
     FROM run JOIN run_index_runvalue AS found ON found.run_id = run.id
 ), each AS (
     SELECT path, source_id, value, proposal, count(*) AS runs FROM counted
-    WHERE value IS NOT NULL GROUP BY path, source_id, value, proposal
+    WHERE value IS NOT NULL GROUP BY path, source_id, proposal, value
 )
 INSERT INTO run_index_count (path, source_id, value, proposal, runs)
 SELECT path, source_id, value, proposal, %s * runs FROM each UNION ALL
 SELECT '{OF_ALL}' || path, source_id, value, '', %s * sum(runs) FROM each
 GROUP BY path, source_id, value
-ON CONFLICT (path, source_id, value, proposal)
+ON CONFLICT (path, source_id, proposal, value)
 DO UPDATE SET runs = run_index_count.runs + excluded.runs
 """  # noqa: S608
 

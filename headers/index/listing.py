@@ -481,21 +481,16 @@ def _facet(rows: "QuerySet[IndexedRun]", path: str) -> Iterator[tuple[Any, int]]
 
 def _summed(counts: "QuerySet[RunCount]", path: str) -> Iterator[tuple[Any, int]]:
     if path == "catalog":
-        return iter(_grouped(counts, "source__catalog", Sum("runs")))
+        return _grouped(counts, "source__catalog", Sum("runs"))
     if path == "proposal":
         return _shown(path, _grouped(counts, path, Sum("runs")))
-    # By source, too, because in that order they are read.
-    by_value: dict[Any, int] = defaultdict(int)
-    grouped = counts.values_list("source", "value").annotate(sum=Sum("runs"))
-    for _, value, count in grouped:
-        by_value[value] += count
-    return _shown(path, by_value.items())
+    return _shown(path, _grouped(counts, "value", Sum("runs")))
 
 
-def _grouped(rows: "QuerySet[Any]", column: str, number: Any) -> Iterable[tuple[Any, int]]:
-    grouped: Iterable[tuple[Any, int]]
-    grouped = rows.order_by().values_list(column).annotate(number=number).iterator()
-    return grouped
+def _grouped(rows: "QuerySet[Any]", column: str, number: Any) -> Iterator[tuple[Any, int]]:
+    grouped = rows.order_by().values_list(column).annotate(number=number)
+    # What comes piece by piece PostgreSQL plans for its first part, and for one process.
+    return iter(grouped) if connection.vendor == "postgresql" else grouped.iterator()
 
 
 def _shown(path: str, grouped: Iterable[tuple[Any, int]]) -> Iterator[tuple[Any, int]]:

@@ -129,7 +129,7 @@ class RunCount(models.Model):
     that all of a row is in its only index.
     """
 
-    pk = models.CompositePrimaryKey("path", "source", "value", "proposal")
+    pk = models.CompositePrimaryKey("path", "source", "proposal", "value")
     path = models.TextField(
         help_text="of values; of a column: .name; empty: every run; over all proposals: .* before"
     )

@@ -4,14 +4,14 @@ from django.db import migrations, models
 # All of a row is in its only index, which sums are read from in order.
 POSTGRESQL = """
 CREATE TABLE run_index_count (
-    path text COLLATE "C", source_id bigint, value text COLLATE "C", proposal text COLLATE "C",
-    runs bigint NOT NULL, PRIMARY KEY (path, source_id, value, proposal) INCLUDE (runs)
+    path text COLLATE "C", source_id bigint, proposal text COLLATE "C", value text COLLATE "C",
+    runs bigint NOT NULL, PRIMARY KEY (path, source_id, proposal, value) INCLUDE (runs)
 )
 """
 SQLITE = """
 CREATE TABLE run_index_count (
-    path text NOT NULL, source_id bigint NOT NULL, value text NOT NULL, proposal text NOT NULL,
-    runs bigint NOT NULL, PRIMARY KEY (path, source_id, value, proposal)
+    path text NOT NULL, source_id bigint NOT NULL, proposal text NOT NULL, value text NOT NULL,
+    runs bigint NOT NULL, PRIMARY KEY (path, source_id, proposal, value)
 ) WITHOUT ROWID
 """
 
@@ -38,8 +38,8 @@ class Migration(migrations.Migration):
                             models.CompositePrimaryKey(
                                 "path",
                                 "source",
-                                "value",
                                 "proposal",
+                                "value",
                                 blank=True,
                                 editable=False,
                                 primary_key=True,

@@ -9,7 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from headers.catalogs import Catalog
 from headers.index.catch_up import begin, catch_up, current_index, fill, verify
 from headers.index.models import Source
-from headers.index.store import remove_other_sources, start_anew
+from headers.index.store import remove_other_sources, settle, start_anew
 from headers.mongo import CatalogUnavailable
 
 
@@ -27,6 +27,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, catalog: str | None, **options: Any) -> None:
         chosen = [item for item in settings.CATALOGS if catalog in (None, item.name)]
         failed = [item.name for item in chosen if not self._tried(item, **options)]
+        settle()
         if failed:
             raise CommandError(f"No answer from the database of {', '.join(failed)}.")
 
