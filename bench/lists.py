@@ -3,9 +3,9 @@
     python -m bench.lists [--runs 30000] [--catalogs 30] [--only facets]
 
 Through HTTP, with the index of runs in SQLite and, where Debian's postgresql is installed, in
-PostgreSQL. With `--runs 1000000` it takes half an hour and a MongoDB that serves ranges of `_id`
-from the index, which no embedded one does (docs/OPERATIONS.md). One that BROKER_BENCH_MONGO_URI
-names keeps the runs for the next time.
+PostgreSQL. With `--runs 1000000` it takes half an hour, and an embedded MongoDB that goes over all
+of a collection for what is new (docs/OPERATIONS.md) is busy with that meanwhile. One that
+BROKER_BENCH_MONGO_URI names keeps the runs for the next time.
 """
 
 import argparse
