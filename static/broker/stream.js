@@ -53,6 +53,7 @@ export class Stream {
 
   /** Data is fetched when its place comes into view, not before. */
   whenSeen(part) {
+    if (part === this.shown) return; // it was fetched when it was opened
     const watch = new IntersectionObserver(([entry]) => {
       if (!entry.isIntersecting) return;
       watch.disconnect();

@@ -490,7 +490,11 @@ def test_a_frame_of_three_colours_has_them(look_at: LookAt) -> None:
     red, green, blue = frames[0, 20, 30].tolist()
     expect(viewer.locator(".legend-readout")).to_contain_text(f"value {red}, {green}, {blue}")
     viewer.get_by_role("combobox", name="Show").select_option("green")
-    alice.page.wait_for_load_state("networkidle")
+    alice.page.wait_for_function(
+        "(first) => [...document.querySelectorAll('[data-viewer] *')]"
+        ".find(one => one.plotted?.view).plotted.values[0] === first",
+        arg=int(frames[0, 0, 0, 1]),
+    )
     assert alice.plotted(VIEWER)["values"] == frames[0, :, :, 1].reshape(-1).tolist()
     use(viewer, "Region")
     drag(viewer, (2, 2), (9, 9))

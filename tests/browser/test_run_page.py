@@ -65,11 +65,11 @@ def test_before_and_after_shows_what_differs_first(visit: Visit) -> None:
     alice.open(f"/runs/{uid}/")
     place = alice.page.locator("[data-aside]")
     place.scroll_into_view_if_needed()
-    place.locator(".compared").first.wait_for()
     columns = table(alice, uid, "baseline")
     own = {name: values for name, values in columns.items() if name not in ("seq_num", "time")}
     differing = {name for name, (before, after) in own.items() if before != after}
     shown = place.locator("[aria-label='What differs'] tbody tr")
+    expect(shown).to_have_count(len(differing))
     rows = [row.split("\t") for row in shown.all_inner_texts()]
     assert differing
     assert {row[0].split()[0] for row in rows} == differing
