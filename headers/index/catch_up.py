@@ -38,7 +38,7 @@ SECONDS_BETWEEN = 1.0
 """at most so often, over all threads and processes, a list catches up before it answers"""
 WAIT_SECONDS = 1.0
 """so long a list waits for catalogs to tell what is new"""
-BRISK_SECONDS = 0.25
+BRISK_SECONDS = 0.5
 """no list waits for a catalog that took longer the last two times: the next one has what it told"""
 LATE_SECONDS = 6.0
 """a catalog that has not told by then does not answer"""

@@ -1,6 +1,7 @@
 """Comparing: ticked runs, their curves as numpy has them, and a page that is shared."""
 
 import re
+import time
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ def two_scans(record: Record) -> list[str]:
         [{"det": 5 + 100 * np.exp(-((x - c) ** 2)), "mon": 2.0, "sx": float(x)} for x in xs]
         for c, xs in ((0.2, np.linspace(-3, 3, 31)), (0.5, np.linspace(2, -4, 41)))
     ]
-    return [
+    uids = [
         record(scan(some, [["sx"]], scan_id=9000 + n, plan_name="scan", sample=f"S{n}"))
         for n, some in enumerate(points)
     ]
+    time.sleep(1.1)  # lists look once a second whether there are new runs
+    return uids
 
 
 def compare(visit: Visit, uids: list[str], query: str = "", **options: Any) -> Visitor:
