@@ -6,7 +6,7 @@ import { Lines } from "./lines.js";
 import { offerRetry } from "./retry.js";
 import { EventTable } from "./table.js";
 
-const REDRAW = 600; // ms, at the most so often
+const REDRAW = 400; // ms, at the most so often
 const SOON = 30; // ms, after which what came behind a pause is drawn, together with what came with it
 
 export class Stream {
