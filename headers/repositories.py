@@ -89,12 +89,11 @@ class Runs:
     def __init__(self, catalog: Catalog, access: Access) -> None:
         self.catalog = catalog
         self.access = access
-        self._rule = access.rule(catalog)
         self._database = metadata(catalog)
 
     @cached_property
     def _readable(self) -> Filter:
-        return self._rule.mongo()
+        return self.access.filter(self.catalog)
 
     @property
     def any_readable(self) -> bool:
@@ -231,7 +230,7 @@ class Runs:
             documents = self._aggregate(self._matching(ids, query))
         with closing(documents) as found:
             for start in found:
-                if not self._rule.holds(start):
+                if not self.access.allows(self.catalog, start):
                     continue
                 # Keys of the document itself could have these names, too.
                 start.pop(STOP, None)

@@ -273,12 +273,12 @@ def ask(
             futures[key] = kept
         elif _busy.enter(catalog.name):
             futures[key] = _threads.submit(_asked, key, catalog, question, late is not None)
-    waited = {
-        key: future
+    waited = [
+        future
         for key, future in futures.items()
         if late is None or pace.is_brisk(index.catalogs[key].name)
-    }
-    wait(waited.values(), timeout=WAIT_SECONDS)
+    ]
+    wait(waited, timeout=WAIT_SECONDS)
     answers: dict[int, Answer] = {}
     failed = {key for key in sources if _busy.for_long(index.catalogs[key].name)}
     for key, future in futures.items():

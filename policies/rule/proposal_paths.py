@@ -26,6 +26,7 @@ sre: Any = import_module("re._constants")
 sre_parser: Any = import_module("re._parser")
 
 KEPT = 32
+"""sets of proposals whose stored values are remembered"""
 MAX_LITERALS = 64
 NO_SCALARS = (list, bool, Code, Mapping)
 INT64 = range(-(2**63), 2**63)

@@ -32,10 +32,22 @@ addEventListener("popstate", () => { for (const callback of listeners) callback(
 
 const STATE = ["x", "y", "expr", "scale", "time", "zoom"];
 
+/** The part of the page that shows the stream of this element; null on a page that keeps nothing in its address. */
+const sectionOf = (root) => (root.closest(".wall") ? null : root.closest("#run [data-stream]"));
+
+/** The stream of this element, where the page keeps in its address what is chosen; else null. */
+export const streamOf = (root) => sectionOf(root)?.dataset.stream ?? null;
+
+/** Whether the frames of this field are those that the address is about. */
+export function isChosenImage(root, field) {
+  const [stream, name] = chosen("image");
+  return stream !== undefined && stream === streamOf(root) && name === field;
+}
+
 /** The part of the address that is about this plot's stream; null on a page that keeps nothing there. */
 export function stateOf(root) {
-  const section = root.closest("[data-stream]");
-  if (!section || !root.closest("#run") || root.closest(".wall")) return null;
+  const section = sectionOf(root);
+  if (!section) return null;
   const { stream } = section.dataset;
   const isFirst = document.querySelector("[data-stream]") === section;
   const isOwn = () => (chosen("stream")[0] ?? (isFirst ? stream : null)) === stream;

@@ -1,5 +1,5 @@
 // Arrays in a picture: detector frames one at a time, or a field of one axis over all events.
-import { chosen } from "./address.js";
+import { isChosenImage } from "./address.js";
 import { make, visible } from "./dom.js";
 import { lazily } from "./lazily.js";
 import "./viewer.css";
@@ -15,8 +15,7 @@ export class Frames extends lazily(viewer("Frames")) {
     super(root, streamUrl, field, ...rest);
     this.field = field;
     root.id ||= `frames-${made += 1}`;
-    const [stream, name] = chosen("image");
-    if (name === field && root.closest("#run [data-stream]")?.dataset.stream === stream) root.scrollIntoView();
+    if (isChosenImage(root, field)) root.scrollIntoView();
     const section = root.closest("[data-stream]");
     section?.addEventListener("event-chosen", ({ detail }) => this.lead(section, detail.event));
   }

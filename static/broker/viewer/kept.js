@@ -1,17 +1,11 @@
 // What is chosen in a viewer of frames, in the page's address: one viewer's, the one used last.
 // The service knows the names (headers/view_state.py).
-import { choose, chosen } from "../address.js";
+import { choose, chosen, isChosenImage, streamOf } from "../address.js";
 import { COLOUR_MAPS } from "../colours.js";
 import { SCALES } from "./scale.js";
 
 const PLAIN = { cmap: COLOUR_MAPS[0], contrast: SCALES[0][0] };
 const DIGITS = 6; // of numbers in the address
-
-/** The stream that a viewer is of, on a page that keeps what is chosen; else null. */
-function streamOf(root) {
-  const section = root.closest("#run [data-stream]");
-  return section && !root.closest(".wall") ? section.dataset.stream : null;
-}
 
 /** So many numbers at a name of the address; null where there are none. */
 function numbers(name, ...counts) {
@@ -21,8 +15,7 @@ function numbers(name, ...counts) {
 
 /** {frame: [event from 1, frame of it from 1?], cmap, contrast, limits, mask, region, view}; null if it is another viewer's. */
 export function keptOf(root, field) {
-  const [stream, name] = chosen("image");
-  if (stream === undefined || streamOf(root) !== stream || name !== field) return null;
+  if (!isChosenImage(root, field)) return null;
   const known = (parameter, values) => values.find((value) => value === chosen(parameter)[0]) ?? PLAIN[parameter];
   const [region, view] = ["region", "view"].map((parameter) => numbers(parameter, 4));
   return {
